@@ -1,0 +1,210 @@
+/**
+ * What the issuing side asks of the world. Implementations live in `src/store` (SQLite and
+ * PostgreSQL), `src/system.ts` (clock, randomness) and `ca/key-store.ts` (signers on files).
+ */
+
+/** Wall clock. */
+export interface Clock {
+  now(): Date;
+}
+
+/** Cryptographically secure random octets. */
+export interface Randomness {
+  bytes(length: number): Uint8Array;
+}
+
+/** Signs with a private key that may live elsewhere. */
+export interface Signer {
+  /** DER SubjectPublicKeyInfo of the signing key. */
+  readonly spki: Uint8Array;
+  readonly algorithm: KeyAlgorithm;
+  /** Signature in the form X.509 carries (ECDSA: DER Ecdsa-Sig-Value). */
+  sign(data: Uint8Array): Promise<Uint8Array>;
+}
+
+export type KeyAlgorithm = 'p256' | 'p384' | 'ed25519' | 'rsa2048' | 'rsa3072' | 'rsa4096' | 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
+
+/** CRLReason names of RFC 5280 §5.3.1; `removeFromCRL` never appears in a complete CRL. */
+export type RevocationReason =
+  | 'unspecified'
+  | 'keyCompromise'
+  | 'cACompromise'
+  | 'affiliationChanged'
+  | 'superseded'
+  | 'cessationOfOperation'
+  | 'certificateHold'
+  | 'privilegeWithdrawn'
+  | 'aACompromise';
+
+/**
+ * `intent`: serial reserved, nothing signed yet as far as we know.
+ * `unknownIssued`: an intent that a crash left behind; a signed certificate may exist, so it is listed and revocable.
+ */
+export type CertificateState = 'intent' | 'issued' | 'unknownIssued' | 'revoked';
+
+/** Issuers are named by the lower-case hex SHA-256 of their SubjectPublicKeyInfo. */
+export type IssuerId = string;
+/** Lower-case hex of the serial's content octets, no leading 00. */
+export type SerialHex = string;
+
+/** What is stored, in full sync, before the signer is asked. */
+export interface CertificateIntent {
+  readonly issuerId: IssuerId;
+  readonly serial: SerialHex;
+  /** The DER TBSCertificate that is about to be signed. */
+  readonly tbs: Uint8Array;
+  readonly agent: string;
+  readonly profile: string;
+  readonly subject: string;
+  readonly commonName: string;
+  readonly organizationalUnits: readonly string[];
+  readonly uri: string | undefined;
+  readonly dnsNames: readonly string[];
+  /** Lower-case hex SHA-256 of the subject's SubjectPublicKeyInfo. */
+  readonly spkiHash: string;
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+  readonly createdAt: Date;
+  /** Serial (same issuer) that this certificate renews. */
+  readonly replaces: SerialHex | undefined;
+}
+
+export interface CertificateRecord extends CertificateIntent {
+  readonly state: CertificateState;
+  /** Lower-case hex SHA-256 of the DER; undefined until issued. */
+  readonly thumbprint: string | undefined;
+  readonly der: Uint8Array | undefined;
+  readonly revokedAt: Date | undefined;
+  readonly revocationReason: RevocationReason | undefined;
+  /** Set by the gateway when it first accepted this certificate. */
+  readonly firstSeenAt: Date | undefined;
+}
+
+export interface CertificateQuery {
+  readonly agent?: string;
+  readonly serial?: SerialHex;
+  readonly thumbprint?: string;
+  readonly spkiHash?: string;
+  readonly issuerId?: IssuerId;
+  readonly states?: readonly CertificateState[];
+  readonly organizationalUnit?: string;
+  /** notAfter at or after this instant. */
+  readonly validAt?: Date;
+  /** notAfter before this instant. */
+  readonly expiresBefore?: Date;
+  /** Default 1,000. Ordered by createdAt, then serial. */
+  readonly limit?: number;
+  readonly offset?: number;
+}
+
+export interface RevokedSerial {
+  readonly issuerId: IssuerId;
+  readonly serial: SerialHex;
+  readonly revokedAt: Date;
+  readonly reason: RevocationReason;
+  readonly notAfter: Date;
+}
+
+export interface CrlRecord {
+  readonly issuerId: IssuerId;
+  readonly crlNumber: bigint;
+  readonly thisUpdate: Date;
+  readonly nextUpdate: Date;
+  readonly entries: number;
+  readonly der: Uint8Array;
+}
+
+/** One-time enrollment token; only its hash is stored. */
+export interface EnrollmentToken {
+  /** Lower-case hex SHA-256 of the secret. */
+  readonly secretHash: string;
+  readonly agent: string;
+  readonly organizationalUnits: readonly string[];
+  readonly profile: string;
+  readonly ttlSeconds: number | undefined;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+}
+
+export type TokenSpending = { readonly outcome: 'spent'; readonly token: EnrollmentToken } | { readonly outcome: 'unknown' | 'alreadySpent' | 'expired' };
+
+/**
+ * A fact for the audit log. Flat on purpose: every field is a column an auditor can filter by.
+ * Undefined fields are left out of the canonical form.
+ */
+export interface AuditEvent {
+  /** Dotted verb, past tense: `certificate.issued`, `handshake.refused`, `request.decided`. */
+  readonly action: string;
+  readonly outcome: 'allowed' | 'denied' | 'done' | 'failed';
+  readonly time: Date;
+  /** Reason code of a denial or failure, e.g. `ERR_PEER_REVOKED` or `noGrant`. */
+  readonly reason?: string | undefined;
+  /** Who acted: `cli:<os user>`, `token:<agent>`, `gateway`, or a principal id. */
+  readonly actor?: string | undefined;
+  readonly agent?: string | undefined;
+  readonly subject?: string | undefined;
+  readonly serial?: SerialHex | undefined;
+  readonly issuer?: IssuerId | undefined;
+  readonly thumbprint?: string | undefined;
+  readonly roles?: readonly string[] | undefined;
+  readonly upstream?: string | undefined;
+  readonly method?: string | undefined;
+  /** Tool or prompt name, or resource URI. */
+  readonly name?: string | undefined;
+  /** The rule that decided, as `policy explain` names it. */
+  readonly rule?: string | undefined;
+  readonly session?: string | undefined;
+  readonly address?: string | undefined;
+  readonly durationMs?: number | undefined;
+  /** `sha256:<hex>` of the canonical arguments. */
+  readonly argumentDigest?: string | undefined;
+  /** Further facts, JSON values only, no secrets. */
+  readonly detail?: Readonly<Record<string, string | number | boolean | null | readonly string[]>> | undefined;
+}
+
+/**
+ * The CA's memory. Every method that changes something resolves only once the change is on disk
+ * (SQLite: WAL with synchronous=FULL; PostgreSQL: synchronous_commit on), and writes its audit
+ * event in the same transaction: no event, no change.
+ * All methods reject with `CaError` `ERR_STORE_UNAVAILABLE` when the store cannot be reached or is full.
+ */
+export interface CaStore {
+  /** Rejects with `ERR_STORE_DUPLICATE_SERIAL` when (issuerId, serial) exists in any state. */
+  recordIntent(intent: CertificateIntent): Promise<void>;
+  /** intent → issued. */
+  recordIssued(issued: { issuerId: IssuerId; serial: SerialHex; der: Uint8Array; thumbprint: string }, event: AuditEvent): Promise<void>;
+  /** Removes an intent for which nothing was signed (lint failed before the signer was asked). */
+  discardIntent(key: { issuerId: IssuerId; serial: SerialHex }, event: AuditEvent): Promise<void>;
+  /** Turns every intent created before `before` into `unknownIssued`, one audit event each made by `event`, and returns them. */
+  recoverIntents(before: Date, event: (record: CertificateRecord) => AuditEvent): Promise<readonly CertificateRecord[]>;
+
+  findCertificates(query: CertificateQuery): Promise<readonly CertificateRecord[]>;
+  countCertificates(query: CertificateQuery): Promise<number>;
+
+  /**
+   * issued or unknownIssued → revoked, row and audit event and change feed in one transaction.
+   * Serials already revoked or unknown are left out of the answer. `changeSeq` is the feed's number of the last change.
+   */
+  revoke(
+    keys: readonly { issuerId: IssuerId; serial: SerialHex }[],
+    reason: RevocationReason,
+    at: Date,
+    event: (record: CertificateRecord) => AuditEvent,
+  ): Promise<{ readonly revoked: readonly CertificateRecord[]; readonly changeSeq: number }>;
+  /** Every revoked certificate of an issuer, in pages, ordered by serial. Default page 10,000. */
+  revokedSerials(issuerId: IssuerId, options?: { pageSize?: number }): AsyncIterable<readonly RevokedSerial[]>;
+
+  /** Certificate first accepted by a gateway. Idempotent. */
+  markSeen(key: { issuerId: IssuerId; serial: SerialHex }, at: Date): Promise<void>;
+
+  latestCrl(issuerId: IssuerId): Promise<CrlRecord | undefined>;
+  /** Rejects with `ERR_CRL_STALE` unless crlNumber and thisUpdate are both greater than the stored ones. */
+  saveCrl(record: CrlRecord, event: AuditEvent): Promise<void>;
+
+  insertToken(token: EnrollmentToken, event: AuditEvent): Promise<void>;
+  /** Atomic: of any number of concurrent calls with one hash exactly one is answered `spent`. */
+  spendToken(secretHash: string, at: Date, event: (token: EnrollmentToken) => AuditEvent): Promise<TokenSpending>;
+
+  /** An audit event on its own, durable when the promise resolves. */
+  recordEvent(event: AuditEvent): Promise<void>;
+}

@@ -1,0 +1,188 @@
+/**
+ * The code table: every error code of both sides, with what each audience gets to see.
+ * The peer sees `public`; the message and facts of the error go to the log and the audit log.
+ */
+import { CodedError } from '../ca/errors.ts';
+import type { CaErrorCode } from '../ca/errors.ts';
+
+export type GateErrorCode =
+  // Configuration and start
+  | 'ERR_CONFIG_INVALID'
+  | 'ERR_CONFIG_MISSING'
+  | 'ERR_CONFIG_EXISTS'
+  | 'ERR_POLICY_INVALID'
+  | 'ERR_LISTEN_ADDRESS'
+  | 'ERR_USAGE'
+  // The far end of TLS
+  | 'ERR_PEER_NO_CERTIFICATE'
+  | 'ERR_PEER_UNTRUSTED'
+  | 'ERR_PEER_EXPIRED'
+  | 'ERR_PEER_NOT_YET_VALID'
+  | 'ERR_PEER_REVOKED'
+  | 'ERR_PEER_PROFILE'
+  | 'ERR_PEER_ISSUER'
+  | 'ERR_PEER_UNKNOWN_SERIAL'
+  | 'ERR_PEER_STATUS_UNKNOWN'
+  | 'ERR_PEER_HANDSHAKE'
+  // HTTP in front of MCP
+  | 'ERR_HTTP_PATH'
+  | 'ERR_HTTP_METHOD'
+  | 'ERR_HTTP_HOST'
+  | 'ERR_HTTP_ORIGIN'
+  | 'ERR_HTTP_HEADER'
+  | 'ERR_HTTP_MEDIA_TYPE'
+  | 'ERR_HTTP_NOT_ACCEPTABLE'
+  | 'ERR_HTTP_BODY_TOO_LARGE'
+  | 'ERR_HTTP_BODY_TIMEOUT'
+  | 'ERR_HTTP_BODY_INCOMPLETE'
+  // MCP
+  | 'ERR_MCP_PARSE'
+  | 'ERR_MCP_INVALID_REQUEST'
+  | 'ERR_MCP_BATCH'
+  | 'ERR_MCP_REVISION'
+  | 'ERR_MCP_METHOD'
+  | 'ERR_MCP_DENIED'
+  | 'ERR_MCP_SESSION_UNKNOWN'
+  | 'ERR_MCP_SESSION_REQUIRED'
+  | 'ERR_MCP_ALREADY_INITIALIZED'
+  | 'ERR_MCP_UNSOLICITED'
+  | 'ERR_MCP_EVENT_ID'
+  // Limits
+  | 'ERR_LIMIT_SESSIONS'
+  | 'ERR_LIMIT_STREAMS'
+  | 'ERR_LIMIT_REQUESTS'
+  // Upstream
+  | 'ERR_UPSTREAM_UNREACHABLE'
+  | 'ERR_UPSTREAM_EXITED'
+  | 'ERR_UPSTREAM_TIMEOUT'
+  | 'ERR_UPSTREAM_INVALID'
+  | 'ERR_UPSTREAM_TOO_LARGE'
+  // Evidence
+  | 'ERR_AUDIT_UNAVAILABLE'
+  | 'ERR_AUDIT_TAMPERED'
+  | 'ERR_AUDIT_KEY'
+  // Bridge
+  | 'ERR_BRIDGE_REFUSED'
+  | 'ERR_BRIDGE_IDENTITY'
+  | 'ERR_BRIDGE_UNREACHABLE'
+  | 'ERR_BRIDGE_HOSTNAME'
+  | 'ERR_BRIDGE_UNTRUSTED_GATEWAY'
+  | 'ERR_BRIDGE_ENROLLMENT'
+  // Everything
+  | 'ERR_DRAINING'
+  | 'ERR_INTERNAL';
+
+export type ErrorCode = CaErrorCode | GateErrorCode;
+
+export class SallyportError extends CodedError<GateErrorCode> {}
+
+/** Exit codes of the command line: 0 done, 1 failed, 2 usage, 3 denied or a finding. */
+export type ExitCode = 0 | 1 | 2 | 3;
+
+export interface ErrorPresentation {
+  readonly http: number;
+  /** JSON-RPC error code of an answer to a request with an id. */
+  readonly jsonRpc: number;
+  readonly exit: ExitCode;
+  /** What the peer gets to read. */
+  readonly public: string;
+}
+
+const row = (http: number, jsonRpc: number, exit: ExitCode, publicText: string): ErrorPresentation => ({ http, jsonRpc, exit, public: publicText });
+
+export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
+  ERR_DER_INVALID: row(400, -32602, 1, 'malformed DER'),
+  ERR_PEM_INVALID: row(400, -32602, 1, 'malformed PEM'),
+  ERR_CERTIFICATE_INVALID: row(400, -32602, 1, 'malformed certificate'),
+  ERR_CSR_INVALID: row(400, -32602, 1, 'malformed certificate signing request'),
+  ERR_CSR_SIGNATURE: row(400, -32602, 3, 'the request does not prove possession of its key'),
+  ERR_CRL_INVALID: row(400, -32602, 1, 'malformed CRL'),
+  ERR_CRL_SIGNATURE: row(400, -32602, 3, 'the CRL signature does not verify'),
+  ERR_CRL_SCOPE: row(400, -32602, 3, 'the CRL does not cover this certificate'),
+  ERR_CRL_STALE: row(503, -32603, 3, 'the CRL is not current'),
+  ERR_CRL_ISSUER: row(400, -32602, 3, 'the CRL was issued by another authority'),
+  ERR_CA_EXISTS: row(409, -32603, 1, 'a certificate authority exists here'),
+  ERR_CA_MISSING: row(503, -32603, 1, 'no certificate authority here'),
+  ERR_CA_NAME: row(400, -32602, 2, 'the name is not usable in a certificate'),
+  ERR_CA_PROFILE: row(400, -32602, 2, 'unknown or unusable profile'),
+  ERR_CA_TTL: row(400, -32602, 2, 'the lifetime is outside the bounds of the profile'),
+  ERR_CA_CSR_CONTENT: row(400, -32602, 3, 'the request asks for something its enrollment does not grant'),
+  ERR_CA_KEY_REFUSED: row(400, -32602, 3, 'the key is not acceptable'),
+  ERR_CA_KEY_REUSED: row(409, -32602, 3, 'the key already belongs to another agent'),
+  ERR_CA_LIMIT: row(409, -32602, 3, 'the agent holds as many live certificates as it may'),
+  ERR_CA_IDENTITY_REVOKED: row(403, -32602, 3, 'the identity was revoked'),
+  ERR_CA_LINT: row(500, -32603, 1, 'the certificate failed its own checks and was not issued'),
+  ERR_CA_CERTIFICATE_UNKNOWN: row(404, -32602, 1, 'no such certificate'),
+  ERR_CA_ALREADY_REVOKED: row(409, -32602, 1, 'already revoked'),
+  ERR_CA_REASON: row(400, -32602, 2, 'unknown revocation reason'),
+  ERR_TOKEN_INVALID: row(403, -32602, 3, 'the enrollment token is not valid'),
+  ERR_TOKEN_SPENT: row(403, -32602, 3, 'the enrollment token is not valid'),
+  ERR_TOKEN_EXPIRED: row(403, -32602, 3, 'the enrollment token is not valid'),
+  ERR_KEY_PASSPHRASE: row(500, -32603, 1, 'the key cannot be opened'),
+  ERR_KEY_UNREADABLE: row(500, -32603, 1, 'the key cannot be read'),
+  ERR_KEY_ALGORITHM: row(400, -32602, 2, 'the key algorithm is not supported'),
+  ERR_KEY_MODE: row(500, -32603, 3, 'a private key is readable by others'),
+  ERR_STORE_DUPLICATE_SERIAL: row(500, -32603, 1, 'internal error'),
+  ERR_STORE_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
+  ERR_CONFIG_INVALID: row(500, -32603, 2, 'internal error'),
+  ERR_CONFIG_MISSING: row(500, -32603, 2, 'internal error'),
+  ERR_CONFIG_EXISTS: row(500, -32603, 1, 'internal error'),
+  ERR_POLICY_INVALID: row(500, -32603, 3, 'internal error'),
+  ERR_LISTEN_ADDRESS: row(500, -32603, 1, 'internal error'),
+  ERR_USAGE: row(400, -32602, 2, 'wrong usage'),
+  ERR_PEER_NO_CERTIFICATE: row(403, -32001, 3, 'a client certificate is required'),
+  ERR_PEER_UNTRUSTED: row(403, -32001, 3, 'the client certificate is not trusted'),
+  ERR_PEER_EXPIRED: row(403, -32001, 3, 'the client certificate has expired'),
+  ERR_PEER_NOT_YET_VALID: row(403, -32001, 3, 'the client certificate is not yet valid'),
+  ERR_PEER_REVOKED: row(403, -32001, 3, 'the client certificate was revoked'),
+  ERR_PEER_PROFILE: row(403, -32001, 3, 'the certificate is not a client certificate'),
+  ERR_PEER_ISSUER: row(403, -32001, 3, 'the client certificate is not trusted'),
+  ERR_PEER_UNKNOWN_SERIAL: row(403, -32001, 3, 'the client certificate is not trusted'),
+  ERR_PEER_STATUS_UNKNOWN: row(403, -32001, 3, 'the status of the client certificate cannot be established'),
+  ERR_PEER_HANDSHAKE: row(403, -32001, 3, 'the handshake failed'),
+  ERR_HTTP_PATH: row(404, -32600, 1, 'not found'),
+  ERR_HTTP_METHOD: row(405, -32600, 1, 'method not allowed'),
+  ERR_HTTP_HOST: row(403, -32600, 3, 'host not allowed'),
+  ERR_HTTP_ORIGIN: row(403, -32600, 3, 'origin not allowed'),
+  ERR_HTTP_HEADER: row(400, -32600, 1, 'bad header'),
+  ERR_HTTP_MEDIA_TYPE: row(415, -32600, 1, 'content must be application/json in UTF-8 without content coding'),
+  ERR_HTTP_NOT_ACCEPTABLE: row(406, -32600, 1, 'the client must accept application/json and text/event-stream'),
+  ERR_HTTP_BODY_TOO_LARGE: row(413, -32600, 1, 'request body too large'),
+  ERR_HTTP_BODY_TIMEOUT: row(408, -32600, 1, 'request body took too long'),
+  ERR_HTTP_BODY_INCOMPLETE: row(400, -32600, 1, 'request body incomplete'),
+  ERR_MCP_PARSE: row(400, -32700, 1, 'parse error'),
+  ERR_MCP_INVALID_REQUEST: row(400, -32600, 1, 'invalid request'),
+  ERR_MCP_BATCH: row(400, -32600, 1, 'batches are not part of this protocol revision'),
+  ERR_MCP_REVISION: row(400, -32600, 1, 'unsupported protocol revision'),
+  ERR_MCP_METHOD: row(200, -32601, 1, 'method not found'),
+  ERR_MCP_DENIED: row(200, -32602, 3, 'not found or not permitted'),
+  ERR_MCP_SESSION_UNKNOWN: row(404, -32001, 1, 'session not found'),
+  ERR_MCP_SESSION_REQUIRED: row(400, -32600, 1, 'session id required'),
+  ERR_MCP_ALREADY_INITIALIZED: row(400, -32600, 1, 'session is already initialized'),
+  ERR_MCP_UNSOLICITED: row(400, -32600, 1, 'no request of this session awaits this response'),
+  ERR_MCP_EVENT_ID: row(400, -32600, 1, 'unknown event id'),
+  ERR_LIMIT_SESSIONS: row(429, -32002, 1, 'too many sessions'),
+  ERR_LIMIT_STREAMS: row(429, -32002, 1, 'too many streams'),
+  ERR_LIMIT_REQUESTS: row(429, -32002, 1, 'too many requests in flight'),
+  ERR_UPSTREAM_UNREACHABLE: row(502, -32003, 1, 'the MCP server cannot be reached'),
+  ERR_UPSTREAM_EXITED: row(502, -32003, 1, 'the MCP server ended'),
+  ERR_UPSTREAM_TIMEOUT: row(504, -32003, 1, 'the MCP server did not answer in time'),
+  ERR_UPSTREAM_INVALID: row(502, -32003, 1, 'the MCP server sent an invalid answer'),
+  ERR_UPSTREAM_TOO_LARGE: row(502, -32003, 1, 'the MCP server sent too much'),
+  ERR_AUDIT_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
+  ERR_AUDIT_TAMPERED: row(500, -32603, 3, 'the audit log was altered'),
+  ERR_AUDIT_KEY: row(500, -32603, 1, 'the audit log key cannot be used'),
+  ERR_BRIDGE_REFUSED: row(502, -32001, 3, 'the gateway refused this identity'),
+  ERR_BRIDGE_IDENTITY: row(500, -32603, 1, 'the identity cannot be used'),
+  ERR_BRIDGE_UNREACHABLE: row(502, -32003, 1, 'the gateway cannot be reached'),
+  ERR_BRIDGE_HOSTNAME: row(502, -32003, 3, 'the gateway certificate is for another host'),
+  ERR_BRIDGE_UNTRUSTED_GATEWAY: row(502, -32003, 3, 'the gateway certificate is not trusted'),
+  ERR_BRIDGE_ENROLLMENT: row(502, -32003, 1, 'enrollment failed'),
+  ERR_DRAINING: row(503, -32003, 1, 'shutting down'),
+  ERR_INTERNAL: row(500, -32603, 1, 'internal error'),
+};
+
+/** The code of any thrown value; what is not ours is `ERR_INTERNAL`. */
+export const codeOf = (error: unknown): ErrorCode => (error instanceof CodedError ? (error.code as ErrorCode) : 'ERR_INTERNAL');
+
+export const present = (error: unknown): ErrorPresentation => errorTable[codeOf(error)];

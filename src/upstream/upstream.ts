@@ -1,0 +1,47 @@
+/**
+ * An MCP server behind the gateway, spoken to one Streamable HTTP exchange at a time.
+ * The gateway has already decided the messages; an upstream only carries them.
+ */
+import type { Principal } from '../identity/principal.ts';
+import type { JsonRpcMessage } from '../mcp/message.ts';
+
+export interface UpstreamRequest {
+  readonly method: 'POST' | 'GET' | 'DELETE';
+  readonly principal: Principal;
+  readonly roles: readonly string[];
+  /** The upstream's own session id; undefined before `initialize` was answered and for stateless upstreams. */
+  readonly session: string | undefined;
+  readonly protocolVersion: string | undefined;
+  /** The upstream's own event id, unsealed. GET only. */
+  readonly lastEventId: string | undefined;
+  /** POST only: the messages, parsed once, and their exact text to carry on. */
+  readonly messages: readonly JsonRpcMessage[];
+  readonly body: string | undefined;
+  /** Aborted when the peer went away, was revoked or ran out of time. */
+  readonly signal: AbortSignal;
+}
+
+export interface SseEvent {
+  /** The upstream's own event id. */
+  readonly id: string | undefined;
+  readonly event: string | undefined;
+  readonly data: string;
+  readonly retry: number | undefined;
+}
+
+export type UpstreamAnswer =
+  /** 202 and other answers without content. */
+  | { readonly kind: 'empty'; readonly status: number; readonly session?: string | undefined }
+  | { readonly kind: 'json'; readonly status: number; readonly session?: string | undefined; readonly text: string }
+  | { readonly kind: 'stream'; readonly status: number; readonly session?: string | undefined; readonly events: AsyncIterable<SseEvent> };
+
+export interface Upstream {
+  readonly name: string;
+  /** Rejects with `SallyportError` `ERR_UPSTREAM_*`. */
+  exchange(request: UpstreamRequest): Promise<UpstreamAnswer>;
+  /** Ends what is held for one upstream session (a stdio child, an HTTP session): at DELETE, idleness, revocation. */
+  endSession(session: string): Promise<void>;
+  /** Whether the upstream can be used now; for /readyz. */
+  healthy(): Promise<boolean>;
+  close(): Promise<void>;
+}
