@@ -42,6 +42,8 @@ export type GateErrorCode =
   | 'ERR_MCP_REVISION'
   | 'ERR_MCP_METHOD'
   | 'ERR_MCP_DENIED'
+  | 'ERR_MCP_ARGUMENTS'
+  | 'ERR_MCP_BATCH_REFUSED'
   | 'ERR_MCP_SESSION_UNKNOWN'
   | 'ERR_MCP_SESSION_REQUIRED'
   | 'ERR_MCP_ALREADY_INITIALIZED'
@@ -123,6 +125,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_KEY_ALGORITHM: row(400, -32602, 2, 'the key algorithm is not supported'),
   ERR_KEY_MODE: row(500, -32603, 3, 'a private key is readable by others'),
   ERR_STORE_DUPLICATE_SERIAL: row(500, -32603, 1, 'internal error'),
+  ERR_STORE_SCHEMA: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_STORE_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_CONFIG_INVALID: row(500, -32603, 2, 'internal error'),
   ERR_CONFIG_MISSING: row(500, -32603, 2, 'internal error'),
@@ -156,6 +159,8 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_MCP_REVISION: row(400, -32600, 1, 'unsupported protocol revision'),
   ERR_MCP_METHOD: row(200, -32601, 1, 'method not found'),
   ERR_MCP_DENIED: row(200, -32602, 3, 'not found or not permitted'),
+  ERR_MCP_ARGUMENTS: row(200, -32602, 3, 'these arguments are not permitted'),
+  ERR_MCP_BATCH_REFUSED: row(200, -32600, 3, 'not executed, because another request of the batch is not permitted'),
   ERR_MCP_SESSION_UNKNOWN: row(404, -32001, 1, 'session not found'),
   ERR_MCP_SESSION_REQUIRED: row(400, -32600, 1, 'session id required'),
   ERR_MCP_ALREADY_INITIALIZED: row(400, -32600, 1, 'session is already initialized'),

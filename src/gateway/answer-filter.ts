@@ -1,0 +1,141 @@
+/**
+ * Looks at everything an upstream sends to one MCP client and lets through what that client's
+ * principal may see. One instance serves one HTTP answer.
+ */
+import { SallyportError } from '../errors.ts';
+import type { Principal } from '../identity/principal.ts';
+import { filterByShape, filterResult, needsFilter } from '../mcp/filters.ts';
+import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
+import { classifyServerMessage } from '../mcp/method-table.ts';
+import type { RequestId } from '../mcp/message.ts';
+import type { Sealer } from '../mcp/sealing.ts';
+import type { Action } from '../policy/decision.ts';
+import type { SseEvent } from '../upstream/upstream.ts';
+import type { InFlight, Session } from './sessions.ts';
+
+export interface AnswerFilterOptions {
+  readonly upstream: string;
+  readonly principal: Principal;
+  readonly session: () => Session | undefined;
+  /** Requests of the POST that this answer belongs to; empty for a GET stream. */
+  readonly pending: Map<RequestId, InFlight>;
+  readonly allows: (action: Action) => boolean;
+  readonly sealer: Sealer;
+  /** A request got its response. */
+  readonly onAnswered: (id: RequestId, failed: boolean) => void;
+}
+
+/** The kind under which upstream event ids are sealed. */
+const eventIdKind = 'event-id';
+
+/** Event ids open only for the principal and session they were given to (mcp.md row 9). */
+export const eventIdBinding = (principal: Principal, session: Session | undefined, upstream: string): string =>
+  JSON.stringify([principal.id, session?.id ?? null, upstream]);
+
+export const openEventId = (sealer: Sealer, binding: string, sealed: string): string => {
+  const opened = sealer.open(eventIdKind, binding, sealed);
+  if (opened === undefined) throw new SallyportError('ERR_MCP_EVENT_ID', 'the event id was not given to this session: reconnect without Last-Event-ID');
+  return opened;
+};
+
+export class AnswerFilter {
+  readonly #options: AnswerFilterOptions;
+
+  constructor(options: AnswerFilterOptions) {
+    this.#options = options;
+  }
+
+  /** A whole JSON answer: one message, or an array of them in revision 2025-03-26. */
+  json(text: string): string {
+    const value = parse(text);
+    if (!Array.isArray(value)) return this.#message(value, text) ?? refusedAnswer;
+    return `[${this.#batch(text).join(',')}]`;
+  }
+
+  /** One SSE event, with its id sealed; undefined when the client is not to see it. */
+  event(event: SseEvent): SseEvent | undefined {
+    // An event without data only primes resumption (revision 2025-11-25).
+    const data = event.data === '' ? '' : this.#data(event.data);
+    if (data === undefined) return undefined;
+    if (event.id === undefined) return { ...event, data };
+    const { sealer, principal, session, upstream } = this.#options;
+    return { ...event, data, id: sealer.seal(eventIdKind, eventIdBinding(principal, session(), upstream), event.id) };
+  }
+
+  #data(text: string): string | undefined {
+    const value = parse(text);
+    if (!Array.isArray(value)) return this.#message(value, text);
+    const kept = this.#batch(text);
+    return kept.length === 0 ? undefined : `[${kept.join(',')}]`;
+  }
+
+  #batch(text: string): readonly string[] {
+    return (parseLossless(text) as readonly unknown[]).map((one) => this.#message(one, stringifyLossless(one))).filter((one) => one !== undefined);
+  }
+
+  /** `text` is the message's own text, passed on untouched when nothing has to be changed. */
+  #message(value: unknown, text: string): string | undefined {
+    if (typeof value !== 'object' || value === null) throw invalidAnswer('a message that is no object');
+    const message = value as Readonly<Record<string, unknown>>;
+    if (typeof message.method === 'string') return this.#fromServer(message, message.method) ? text : undefined;
+    const id = message.id;
+    if (typeof id !== 'string' && typeof id !== 'number') {
+      // An error about a request the upstream could not read carries no id; nothing in it was filtered for.
+      if (message.error !== undefined && message.result === undefined) return text;
+      throw invalidAnswer('a response without an id');
+    }
+    const asked = this.#take(id);
+    this.#options.onAnswered(id, message.error !== undefined);
+    if (message.result === undefined) return text;
+    if (asked === undefined) {
+      const filtered = filterByShape(this.#options.upstream, reparse(text), this.#options.allows);
+      return stringifyLossless(filtered);
+    }
+    if (asked.method === 'initialize') this.#learnRevision(message.result);
+    if (!needsFilter(asked.method)) return text;
+    const whole = reparse(text);
+    return stringifyLossless({ ...whole, result: filterResult(this.#options.upstream, asked.method, asked.params, whole.result, this.#options.allows) });
+  }
+
+  #fromServer(message: Readonly<Record<string, unknown>>, method: string): boolean {
+    const kind = classifyServerMessage(this.#options.upstream, message, this.#options.allows);
+    if (kind === 'drop') return false;
+    const session = this.#options.session();
+    if (kind === 'request' && (typeof message.id === 'string' || typeof message.id === 'number')) {
+      session?.awaited.add(message.id);
+      const token = (message.params as { _meta?: { progressToken?: unknown } } | undefined)?._meta?.progressToken;
+      if (typeof token === 'string' || typeof token === 'number') session?.progressTokens.add(token);
+    }
+    return method !== '';
+  }
+
+  #take(id: RequestId): InFlight | undefined {
+    const { pending, session } = this.#options;
+    const asked = pending.get(id) ?? session()?.inFlight.get(id);
+    pending.delete(id);
+    session()?.inFlight.delete(id);
+    return asked;
+  }
+
+  #learnRevision(result: unknown): void {
+    const session = this.#options.session();
+    const revision = (result as { protocolVersion?: unknown } | null)?.protocolVersion;
+    if (session !== undefined && typeof revision === 'string') session.protocolVersion = revision;
+  }
+}
+
+/** A single answer that the client must not see would leave its request hanging. */
+const refusedAnswer = '{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"the MCP server sent an invalid answer"}}';
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent something that is not JSON', { cause });
+  }
+};
+
+/** What is about to be rewritten is parsed again without loss, so that big integers survive (mcp.md row 3). */
+const reparse = (text: string): Readonly<Record<string, unknown>> => parseLossless(text) as Readonly<Record<string, unknown>>;
+
+const invalidAnswer = (what: string): SallyportError => new SallyportError('ERR_UPSTREAM_INVALID', `the MCP server sent ${what}`);

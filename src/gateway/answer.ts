@@ -1,0 +1,34 @@
+/** Answers the gateway makes itself: the peer reads public texts only, whatever the cause was. */
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { codeOf, errorTable } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { RequestId } from '../mcp/message.ts';
+
+/** Seconds a peer is asked to wait after 429 and 503. */
+const retryAfterSeconds = 1;
+
+export const jsonRpcError = (id: RequestId | null, code: ErrorCode): string =>
+  `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":{"code":${errorTable[code].jsonRpc},"message":${JSON.stringify(errorTable[code].public)},"data":{"code":"${code}"}}}`;
+
+/** Sends a whole JSON body. */
+export const sendJson = (response: ServerResponse, status: number, text: string, headers: OutgoingHttpHeaders = {}): void => {
+  if (response.headersSent || response.destroyed) return;
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), 'cache-control': 'no-store', ...headers });
+  response.end(text);
+};
+
+/** Answers a request that got no further, as HTTP status and JSON-RPC error in one. */
+export const sendError = (request: IncomingMessage, response: ServerResponse, error: unknown, id: RequestId | null = null): void => {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const code = codeOf(error);
+  const { http } = errorTable[code];
+  const headers: OutgoingHttpHeaders = {};
+  if (http === 405) headers.allow = 'POST, GET, DELETE';
+  if (http === 429 || http === 503) headers['retry-after'] = String(retryAfterSeconds);
+  // What is left of the body must not be read as the next request, nor waited for.
+  if (!request.complete) headers.connection = 'close';
+  sendJson(response, http, jsonRpcError(id, code), headers);
+};

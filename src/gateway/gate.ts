@@ -1,0 +1,197 @@
+/** The one place where messages meet policy: what is let through is proven by a type only this file makes. */
+import { createHash } from 'node:crypto';
+import type { AuditEvent, Clock } from '../../ca/ports.ts';
+import { canonicalJson } from '../audit/entry.ts';
+import { SallyportError } from '../errors.ts';
+import type { GateErrorCode } from '../errors.ts';
+import type { Principal } from '../identity/principal.ts';
+import { actionsOf } from '../mcp/method-table.ts';
+import type { JsonRpcMessage, JsonRpcRequest, RequestId } from '../mcp/message.ts';
+import { authorize, grantsOf } from '../policy/authorize.ts';
+import type { EffectiveGrants } from '../policy/authorize.ts';
+import type { Action, Decision } from '../policy/decision.ts';
+import type { Policy } from '../policy/load.ts';
+
+declare const authorized: unique symbol;
+
+/** Messages that policy allows this principal to send to this upstream. */
+export interface AuthorizedMessages {
+  readonly [authorized]: true;
+  readonly messages: readonly JsonRpcMessage[];
+}
+
+export type Admission =
+  | { readonly outcome: 'admitted'; readonly call: AuthorizedMessages; readonly decisions: readonly DecidedMessage[] }
+  /** Nothing is forwarded; each request gets its code. A notification or response has no answer. */
+  | { readonly outcome: 'refused'; readonly answers: readonly { readonly id: RequestId; readonly code: GateErrorCode }[] };
+
+export interface DecidedMessage {
+  readonly message: JsonRpcMessage;
+  readonly decision: Decision;
+  readonly action: Action | undefined;
+}
+
+/** Where decisions are written. `available` is false while entries cannot be stored: then nothing is allowed. */
+export interface Evidence {
+  readonly available: boolean;
+  enqueue(event: AuditEvent): void;
+}
+
+export interface Caller {
+  readonly principal: Principal;
+  readonly upstream: string;
+  readonly session: string | undefined;
+  readonly address: string | undefined;
+}
+
+export interface GateOptions {
+  readonly policy: Policy;
+  readonly evidence: Evidence;
+  readonly clock: Clock;
+  /** `digest` writes the SHA-256 of tool arguments to the audit log, `full` the arguments too. */
+  readonly auditArguments: 'digest' | 'full';
+}
+
+/** Decision on messages that need no grant beyond a principal in its own session. */
+const ownSession: Decision = { effect: 'allow', reason: 'granted', rule: undefined, roles: [] };
+
+export class Gate {
+  readonly #evidence: Evidence;
+  readonly #clock: Clock;
+  readonly #auditArguments: 'digest' | 'full';
+  #policy: Policy;
+  #compiled = new WeakMap<Principal, EffectiveGrants>();
+
+  constructor(options: GateOptions) {
+    this.#policy = options.policy;
+    this.#evidence = options.evidence;
+    this.#clock = options.clock;
+    this.#auditArguments = options.auditArguments;
+  }
+
+  get policy(): Policy {
+    return this.#policy;
+  }
+
+  /** Takes effect for the next message and for what open streams still carry. */
+  replacePolicy(policy: Policy): void {
+    this.#policy = policy;
+    this.#compiled = new WeakMap();
+  }
+
+  decide(principal: Principal, action: Action): Decision {
+    return authorize(this.grantsOf(principal), action);
+  }
+
+  grantsOf(principal: Principal): EffectiveGrants {
+    let grants = this.#compiled.get(principal);
+    if (grants === undefined) {
+      grants = grantsOf(this.#policy, principal);
+      this.#compiled.set(principal, grants);
+    }
+    return grants;
+  }
+
+  /**
+   * Decides all messages of one body. One refused message refuses the body: a batch is executed
+   * whole or not at all, so that a denied call cannot ride along (mcp.md row 1).
+   * @throws SallyportError `ERR_AUDIT_UNAVAILABLE` while decisions cannot be recorded
+   */
+  admit(caller: Caller, messages: readonly JsonRpcMessage[]): Admission {
+    if (!this.#evidence.available) {
+      throw new SallyportError('ERR_AUDIT_UNAVAILABLE', 'decisions cannot be recorded, so nothing is allowed: see the log for the store error');
+    }
+    const decided = messages.map((message) => this.#decideMessage(caller, message));
+    if (decided.every(({ code }) => code === undefined)) {
+      // The assertion is the proof: every message above was decided and allowed.
+      return { outcome: 'admitted', call: { messages } as AuthorizedMessages, decisions: decided };
+    }
+    const answers: { id: RequestId; code: GateErrorCode }[] = [];
+    for (const one of decided) {
+      const code = one.code ?? 'ERR_MCP_BATCH_REFUSED';
+      this.record(caller, one, { outcome: 'denied', reason: one.code === undefined || one.code === 'ERR_MCP_METHOD' ? code : one.decision.reason });
+      if (one.message.kind === 'request') answers.push({ id: one.message.id, code });
+    }
+    return { outcome: 'refused', answers };
+  }
+
+  /** Writes one `request.decided` entry. Never the arguments themselves unless configured. */
+  record(caller: Caller, decided: DecidedMessage, facts: { outcome: AuditEvent['outcome']; reason?: string | undefined; durationMs?: number | undefined }): void {
+    const { message, decision, action } = decided;
+    if (message.kind === 'response') return;
+    const given = message.method === 'tools/call' ? message.params?.arguments : undefined;
+    const canonical = given === undefined ? undefined : canonicalJson(given);
+    this.#evidence.enqueue({
+      action: 'request.decided',
+      time: this.#clock.now(),
+      ...whoOf(caller),
+      ...facts,
+      reason: facts.reason ?? decision.reason,
+      roles: this.grantsOf(caller.principal).roles,
+      method: message.method,
+      name: action === undefined ? undefined : nameOf(action),
+      rule: decision.rule,
+      argumentDigest: canonical === undefined ? undefined : `sha256:${createHash('sha256').update(canonical).digest('hex')}`,
+      detail: detailOf(decision, this.#auditArguments === 'full' ? canonical : undefined),
+    });
+  }
+
+  /** Writes an entry about a request that was refused before its messages could be decided. */
+  recordRefusal(caller: Caller, reason: string, method: string | undefined): void {
+    this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason, method });
+  }
+
+  #decideMessage(caller: Caller, message: JsonRpcMessage): DecidedMessage & { readonly code: GateErrorCode | undefined } {
+    const gate = actionsOf(caller.upstream, message);
+    const connected = this.decide(caller.principal, { kind: 'connect', upstream: caller.upstream });
+    if (connected.effect === 'deny') return { message, decision: connected, action: undefined, code: 'ERR_MCP_DENIED' };
+    if (gate.kind === 'unknown') {
+      return { message, decision: { ...connected, effect: 'deny', reason: 'noGrant', rule: undefined }, action: undefined, code: 'ERR_MCP_METHOD' };
+    }
+    if (gate.kind === 'pass') return { message, decision: ownSession, action: undefined, code: undefined };
+    let last: { action: Action; decision: Decision } | undefined;
+    for (const action of gate.actions) {
+      const decision = this.decide(caller.principal, action);
+      if (decision.effect === 'deny') {
+        return { message, decision, action, code: decision.reason === 'argumentsRefused' ? 'ERR_MCP_ARGUMENTS' : 'ERR_MCP_DENIED' };
+      }
+      last = { action, decision };
+    }
+    return { message, decision: last?.decision ?? connected, action: last?.action, code: undefined };
+  }
+}
+
+/** Who asked, in the audit log's terms. */
+export const whoOf = (caller: Caller): Pick<AuditEvent, 'actor' | 'agent' | 'subject' | 'serial' | 'issuer' | 'thumbprint' | 'upstream' | 'session' | 'address'> => ({
+  actor: caller.principal.id,
+  agent: caller.principal.commonName,
+  subject: caller.principal.subject,
+  serial: caller.principal.serial,
+  issuer: caller.principal.issuerId,
+  thumbprint: caller.principal.thumbprint,
+  upstream: caller.upstream,
+  // A session id is a bearer secret of its principal: the log holds what identifies it, not what opens it.
+  session: caller.session === undefined ? undefined : createHash('sha256').update(caller.session).digest('hex').slice(0, 16),
+  address: caller.address,
+});
+
+export const isRequest = (message: JsonRpcMessage): message is JsonRpcRequest => message.kind === 'request';
+
+const nameOf = (action: Action): string | undefined => {
+  switch (action.kind) {
+    case 'tool':
+    case 'prompt':
+      return action.name;
+    case 'resource':
+      return action.uri;
+    case 'resourceTemplate':
+      return action.uriTemplate;
+    default:
+      return undefined;
+  }
+};
+
+const detailOf = (decision: Decision, args: string | undefined): AuditEvent['detail'] => {
+  if (decision.detail === undefined && args === undefined) return undefined;
+  return { ...(decision.detail === undefined ? {} : { policy: decision.detail }), ...(args === undefined ? {} : { arguments: args }) };
+};
