@@ -57,6 +57,7 @@ export type CaErrorCode =
   | 'ERR_KEY_MODE'
   // Store, as the CA sees it
   | 'ERR_STORE_DUPLICATE_SERIAL'
+  | 'ERR_STORE_SCHEMA'
   | 'ERR_STORE_UNAVAILABLE';
 
 export class CaError extends CodedError<CaErrorCode> {}

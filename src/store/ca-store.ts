@@ -1,0 +1,207 @@
+/** The CA's memory (`CaStore` of ca/ports.ts), on either database. */
+import type { Kysely } from 'kysely';
+import { CaError } from '../../ca/errors.ts';
+import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
+import { matching, recordOfRow, rowOfIntent, textList } from './certificate-rows.ts';
+import type { Database } from './database.ts';
+import { revokedPages, revokeCertificates } from './revocations.ts';
+import type { Schema, TokenTable } from './schema.ts';
+import { Refusal } from './write-queue.ts';
+import type { WriteQueue } from './write-queue.ts';
+
+const defaultLimit = 1_000;
+
+export const createCaStore = (database: Database, queue: WriteQueue): CaStore => {
+  const reading = async <T>(read: (db: Kysely<Schema>) => Promise<T>): Promise<T> => {
+    try {
+      return await read(database.read);
+    } catch (error) {
+      throw database.explain(error).error;
+    }
+  };
+
+  return {
+    recordIntent: (intent) =>
+      queue.run(async ({ tx }) => {
+        const { numInsertedOrUpdatedRows } = await tx
+          .insertInto('certificate')
+          .values(rowOfIntent(intent))
+          .onConflict((on) => on.columns(['issuer_id', 'serial']).doNothing())
+          .executeTakeFirstOrThrow();
+        if (numInsertedOrUpdatedRows === 0n) {
+          throw new Refusal(new CaError('ERR_STORE_DUPLICATE_SERIAL', 'the serial is taken; draw another', { facts: { issuer: intent.issuerId, serial: intent.serial } }));
+        }
+      }),
+
+    recordIssued: (issued, event) =>
+      queue.run(async ({ tx, record }) => {
+        // An intent that another process declared unknown meanwhile turns out to be known after all.
+        const { numUpdatedRows } = await tx
+          .updateTable('certificate')
+          .set({ state: 'issued', der: issued.der, thumbprint: issued.thumbprint })
+          .where('issuer_id', '=', issued.issuerId)
+          .where('serial', '=', issued.serial)
+          .where('state', 'in', ['intent', 'unknownIssued'])
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows === 0n) throw noIntent(issued);
+        record(event);
+      }),
+
+    discardIntent: (key, event) =>
+      queue.run(async ({ tx, record }) => {
+        const { numDeletedRows } = await tx
+          .deleteFrom('certificate')
+          .where('issuer_id', '=', key.issuerId)
+          .where('serial', '=', key.serial)
+          .where('state', '=', 'intent')
+          .executeTakeFirstOrThrow();
+        if (numDeletedRows === 0n) throw noIntent(key);
+        record(event);
+      }),
+
+    recoverIntents: (before, event) =>
+      queue.run(async ({ tx, record }) => {
+        const found = await tx
+          .selectFrom('certificate')
+          .selectAll()
+          .where('state', '=', 'intent')
+          .where('created_at', '<', before.getTime())
+          .orderBy('created_at')
+          .orderBy('serial')
+          .execute();
+        if (found.length === 0) return [];
+        await tx.updateTable('certificate').set({ state: 'unknownIssued' }).where('state', '=', 'intent').where('created_at', '<', before.getTime()).execute();
+        const recovered = found.map((row): CertificateRecord => ({ ...recordOfRow(row), state: 'unknownIssued' }));
+        for (const one of recovered) record(event(one));
+        return recovered;
+      }),
+
+    findCertificates: (query) =>
+      reading(async (db) => {
+        const rows = await matching(db.selectFrom('certificate').selectAll(), query, database.kind)
+          .orderBy('created_at')
+          .orderBy('serial')
+          .limit(query.limit ?? defaultLimit)
+          .offset(query.offset ?? 0)
+          .execute();
+        return rows.map((row) => recordOfRow(row));
+      }),
+
+    countCertificates: (query) =>
+      reading(async (db) => {
+        const counted = await matching(
+          db.selectFrom('certificate').select((of) => of.fn.countAll<number>().as('count')),
+          query,
+          database.kind,
+        ).executeTakeFirstOrThrow();
+        return counted.count;
+      }),
+
+    revoke: (keys, reason, at, event) => queue.run((change) => revokeCertificates(change, { keys, reason, at, event })),
+
+    revokedSerials: (issuerId, options) => revokedPages(reading, issuerId, options?.pageSize),
+
+    markSeen: async (key, at) => {
+      const known = await reading((db) =>
+        db.selectFrom('certificate').select('first_seen_at').where('issuer_id', '=', key.issuerId).where('serial', '=', key.serial).executeTakeFirst(),
+      );
+      if (known === undefined || known.first_seen_at !== null) return;
+      await queue.run(({ tx }) =>
+        tx
+          .updateTable('certificate')
+          .set({ first_seen_at: at.getTime() })
+          .where('issuer_id', '=', key.issuerId)
+          .where('serial', '=', key.serial)
+          .where('first_seen_at', 'is', null)
+          .execute(),
+      );
+    },
+
+    latestCrl: (issuerId) =>
+      reading(async (db) => {
+        const row = await db.selectFrom('crl').selectAll().where('issuer_id', '=', issuerId).executeTakeFirst();
+        return (
+          row && {
+            issuerId,
+            crlNumber: BigInt(row.crl_number),
+            thisUpdate: new Date(row.this_update),
+            nextUpdate: new Date(row.next_update),
+            entries: row.entries,
+            der: row.der,
+          }
+        );
+      }),
+
+    saveCrl: (crl, event) =>
+      queue.run(async ({ tx, record }) => {
+        const latest = await tx.selectFrom('crl').select(['crl_number', 'this_update']).where('issuer_id', '=', crl.issuerId).executeTakeFirst();
+        // RFC 5280 §5.2.3: CRL numbers increase; relying parties that cache by thisUpdate need that to increase too.
+        if (latest !== undefined && (crl.crlNumber <= BigInt(latest.crl_number) || crl.thisUpdate.getTime() <= latest.this_update)) {
+          const facts = { issuer: crl.issuerId, crlNumber: String(crl.crlNumber), stored: latest.crl_number };
+          throw new Refusal(new CaError('ERR_CRL_STALE', 'a CRL with this number or a later time is stored already; build the next one', { facts }));
+        }
+        const row = {
+          crl_number: String(crl.crlNumber),
+          this_update: crl.thisUpdate.getTime(),
+          next_update: crl.nextUpdate.getTime(),
+          entries: crl.entries,
+          der: crl.der,
+        };
+        await tx
+          .insertInto('crl')
+          .values({ issuer_id: crl.issuerId, ...row })
+          .onConflict((on) => on.column('issuer_id').doUpdateSet(row))
+          .execute();
+        record(event);
+      }),
+
+    insertToken: (token, event) =>
+      queue.run(async ({ tx, record }) => {
+        await tx.insertInto('enrollment_token').values(rowOfToken(token)).execute();
+        record(event);
+      }),
+
+    spendToken: (secretHash, at, event) =>
+      queue.run(async ({ tx, record }) => {
+        const row = await tx.selectFrom('enrollment_token').selectAll().where('secret_hash', '=', secretHash).executeTakeFirst();
+        if (row === undefined) return { outcome: 'unknown' as const };
+        if (row.spent_at !== null) return { outcome: 'alreadySpent' as const };
+        if (row.expires_at <= at.getTime()) return { outcome: 'expired' as const };
+        // Nobody came between: this transaction holds the write lock.
+        await tx.updateTable('enrollment_token').set({ spent_at: at.getTime() }).where('secret_hash', '=', secretHash).execute();
+        const token = tokenOfRow(row);
+        record(event(token));
+        return { outcome: 'spent' as const, token };
+      }),
+
+    recordEvent: (event) =>
+      queue.run(async ({ record }) => {
+        record(event);
+        await Promise.resolve();
+      }),
+  };
+};
+
+const noIntent = (key: { issuerId: string; serial: string }): Refusal =>
+  new Refusal(new CaError('ERR_CA_CERTIFICATE_UNKNOWN', 'no intent is recorded for this serial; record the intent before signing', { facts: { issuer: key.issuerId, serial: key.serial } }));
+
+const rowOfToken = (token: EnrollmentToken): TokenTable => ({
+  secret_hash: token.secretHash,
+  agent: token.agent,
+  organizational_units: JSON.stringify(token.organizationalUnits),
+  profile: token.profile,
+  ttl_seconds: token.ttlSeconds ?? null,
+  created_at: token.createdAt.getTime(),
+  expires_at: token.expiresAt.getTime(),
+  spent_at: null,
+});
+
+const tokenOfRow = (row: TokenTable): EnrollmentToken => ({
+  secretHash: row.secret_hash,
+  agent: row.agent,
+  organizationalUnits: textList(row.organizational_units),
+  profile: row.profile,
+  ttlSeconds: row.ttl_seconds ?? undefined,
+  createdAt: new Date(row.created_at),
+  expiresAt: new Date(row.expires_at),
+});

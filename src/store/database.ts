@@ -1,0 +1,28 @@
+/** What SQLite and PostgreSQL have in common for the rest of the store. */
+import type { Kysely, Transaction } from 'kysely';
+import type { CodedError } from '../../ca/errors.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { Schema } from './schema.ts';
+
+export type StoreKind = 'sqlite' | 'postgres';
+
+/** A failed statement, read by the one who knows the database. */
+export interface Failure {
+  readonly error: CodedError<ErrorCode>;
+  /** The database as a whole is in trouble (full, locked, away), so trying the same thing in smaller parts is no use. */
+  readonly general: boolean;
+}
+
+export interface Database {
+  readonly kind: StoreKind;
+  /** Sees committed rows only. */
+  readonly read: Kysely<Schema>;
+  /** One writer at a time over all processes. On disk once the promise resolves; nothing is left of it when it rejects. */
+  inTransaction<T>(work: (tx: Transaction<Schema>) => Promise<T>): Promise<T>;
+  /** Within a transaction that added rows to `change`. */
+  announceChanges(tx: Transaction<Schema>): Promise<void>;
+  /** Calls `wake` soon after another process committed something; what it says is only that looking is worthwhile. */
+  watchChanges(wake: () => void): Promise<() => Promise<void>>;
+  explain(error: unknown): Failure;
+  close(): Promise<void>;
+}

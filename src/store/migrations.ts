@@ -1,0 +1,105 @@
+/** The schema, version by version. A version that was released is never edited: add another. */
+import { sql } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
+import { CaError } from '../../ca/errors.ts';
+import type { Clock } from '../../ca/ports.ts';
+import type { Database, StoreKind } from './database.ts';
+import type { Schema } from './schema.ts';
+
+interface Types {
+  readonly integer: string;
+  readonly text: string;
+  readonly bytes: string;
+  /** What follows the closing parenthesis of a table. */
+  readonly table: string;
+}
+
+const types: Readonly<Record<StoreKind, Types>> = {
+  sqlite: { integer: 'INTEGER', text: 'TEXT', bytes: 'BLOB', table: ' STRICT' },
+  // Collation C: hexadecimal serials are paged in octet order whatever the database's locale.
+  postgres: { integer: 'BIGINT', text: 'TEXT COLLATE "C"', bytes: 'BYTEA', table: '' },
+};
+
+interface Migration {
+  readonly name: string;
+  statements(types: Types): readonly string[];
+}
+
+const migrations: readonly Migration[] = [
+  {
+    name: 'certificates, CRLs, tokens, audit log, change feed',
+    statements: ({ integer, text, bytes, table }) => [
+      `CREATE TABLE certificate (
+        issuer_id ${text} NOT NULL, serial ${text} NOT NULL, state ${text} NOT NULL,
+        tbs ${bytes} NOT NULL, der ${bytes}, thumbprint ${text},
+        agent ${text} NOT NULL, profile ${text} NOT NULL, subject ${text} NOT NULL, common_name ${text} NOT NULL,
+        organizational_units ${text} NOT NULL, uri ${text}, dns_names ${text} NOT NULL, spki_hash ${text} NOT NULL,
+        not_before ${integer} NOT NULL, not_after ${integer} NOT NULL, created_at ${integer} NOT NULL, replaces ${text},
+        revoked_at ${integer}, revocation_reason ${text}, first_seen_at ${integer},
+        PRIMARY KEY (issuer_id, serial),
+        CHECK (state IN ('intent', 'issued', 'unknownIssued', 'revoked')),
+        CHECK (state <> 'issued' OR (der IS NOT NULL AND thumbprint IS NOT NULL)),
+        CHECK (state <> 'revoked' OR (revoked_at IS NOT NULL AND revocation_reason IS NOT NULL)))${table}`,
+      'CREATE INDEX certificate_by_agent ON certificate (agent)',
+      'CREATE INDEX certificate_by_spki ON certificate (spki_hash)',
+      'CREATE INDEX certificate_by_thumbprint ON certificate (thumbprint) WHERE thumbprint IS NOT NULL',
+      'CREATE INDEX certificate_by_creation ON certificate (created_at, serial)',
+      'CREATE INDEX certificate_by_expiry ON certificate (not_after)',
+      "CREATE INDEX certificate_intent ON certificate (created_at) WHERE state = 'intent'",
+      // Covers what an index of revoked serials needs, so that loading a million reads no certificate.
+      "CREATE INDEX certificate_revoked ON certificate (issuer_id, serial, revoked_at, revocation_reason, not_after) WHERE state = 'revoked'",
+      `CREATE TABLE crl (
+        issuer_id ${text} NOT NULL PRIMARY KEY, crl_number ${text} NOT NULL, this_update ${integer} NOT NULL,
+        next_update ${integer} NOT NULL, entries ${integer} NOT NULL, der ${bytes} NOT NULL)${table}`,
+      `CREATE TABLE enrollment_token (
+        secret_hash ${text} NOT NULL PRIMARY KEY, agent ${text} NOT NULL, organizational_units ${text} NOT NULL, profile ${text} NOT NULL,
+        ttl_seconds ${integer}, created_at ${integer} NOT NULL, expires_at ${integer} NOT NULL, spent_at ${integer})${table}`,
+      `CREATE TABLE audit_entry (position ${integer} NOT NULL PRIMARY KEY, event ${text} NOT NULL, leaf_hash ${bytes} NOT NULL)${table}`,
+      `CREATE TABLE audit_head (
+        id ${integer} NOT NULL PRIMARY KEY CHECK (id = 1), size ${integer} NOT NULL, frontier ${bytes} NOT NULL, note ${text}, kept_size ${integer} NOT NULL)${table}`,
+      `CREATE TABLE audit_checkpoint (size ${integer} NOT NULL PRIMARY KEY, note ${text} NOT NULL)${table}`,
+      `CREATE TABLE change (
+        seq ${integer} NOT NULL PRIMARY KEY, kind ${text} NOT NULL, issuer_id ${text} NOT NULL, serial ${text} NOT NULL, reason ${text} NOT NULL, at ${integer} NOT NULL)${table}`,
+      `CREATE TABLE node (node_id ${text} NOT NULL PRIMARY KEY, applied_seq ${integer} NOT NULL, seen_at ${integer} NOT NULL, facts ${text} NOT NULL)${table}`,
+    ],
+  },
+];
+
+export const schemaVersion = migrations.length;
+
+/** Brings the database to `schemaVersion` under the write lock; does nothing when it is there already. */
+export const migrate = async (database: Database, clock: Clock): Promise<void> => {
+  // Looking first keeps a store that is only read usable from a file that cannot be written.
+  if ((await storedVersion(database.read, database.kind)) === schemaVersion) return;
+  await database.inTransaction(async (tx) => {
+    const { integer, text, table } = types[database.kind];
+    await sql
+      .raw(`CREATE TABLE IF NOT EXISTS schema_migration (version ${integer} NOT NULL PRIMARY KEY, name ${text} NOT NULL, applied_at ${integer} NOT NULL)${table}`)
+      .execute(tx);
+    const version = await storedVersion(tx, database.kind);
+    for (const [at, migration] of migrations.entries()) {
+      if (at < version) continue;
+      for (const statement of migration.statements(types[database.kind])) await sql.raw(statement).execute(tx);
+      await tx
+        .insertInto('schema_migration')
+        .values({ version: at + 1, name: migration.name, applied_at: clock.now().getTime() })
+        .execute();
+    }
+  });
+};
+
+const storedVersion = async (db: Kysely<Schema> | Transaction<Schema>, kind: StoreKind): Promise<number> => {
+  const present =
+    kind === 'sqlite'
+      ? await sql`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migration'`.execute(db)
+      : await sql`SELECT 1 WHERE to_regclass('schema_migration') IS NOT NULL`.execute(db);
+  if (present.rows.length === 0) return 0;
+  const row = await db.selectFrom('schema_migration').select((of) => of.fn.max('version').as('version')).executeTakeFirst();
+  const version = Number(row?.version ?? 0);
+  if (version > schemaVersion) {
+    throw new CaError('ERR_STORE_SCHEMA', `the store was written by a newer Sallyport (schema ${version}, this one knows ${schemaVersion}); upgrade Sallyport to open it`, {
+      facts: { version, known: schemaVersion },
+    });
+  }
+  return version;
+};

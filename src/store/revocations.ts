@@ -1,0 +1,109 @@
+/** Revoking certificates, and reading the revoked ones back in pages. */
+import type { Kysely } from 'kysely';
+import type { AuditEvent, CertificateRecord, IssuerId, RevocationReason, RevokedSerial, SerialHex } from '../../ca/ports.ts';
+import { recordOfRow } from './certificate-rows.ts';
+import type { Schema } from './schema.ts';
+import type { Change } from './write-queue.ts';
+
+interface Revocation {
+  readonly keys: readonly { issuerId: IssuerId; serial: SerialHex }[];
+  readonly reason: RevocationReason;
+  readonly at: Date;
+  readonly event: (record: CertificateRecord) => AuditEvent;
+}
+
+const keysPerStatement = 200;
+
+export const revokeCertificates = async (
+  change: Change,
+  revocation: Revocation,
+): Promise<{ readonly revoked: readonly CertificateRecord[]; readonly changeSeq: number }> => {
+  const { reason, at } = revocation;
+  const revoked: CertificateRecord[] = [];
+  let seq = await latestSeq(change.tx);
+  for (const { issuerId, serials } of batches(revocation.keys)) {
+    const rows = await change.tx
+      .updateTable('certificate')
+      .set({ state: 'revoked', revoked_at: at.getTime(), revocation_reason: reason })
+      .where('issuer_id', '=', issuerId)
+      .where('serial', 'in', serials)
+      .where('state', 'in', ['issued', 'unknownIssued'])
+      .returningAll()
+      .execute();
+    if (rows.length === 0) continue;
+    // RETURNING has no order; the answer and the feed have the order that was asked for.
+    const bySerial = new Map(rows.map((row) => [row.serial, recordOfRow(row)]));
+    const records = serials.flatMap((serial) => bySerial.get(serial) ?? []);
+    const first = seq + 1;
+    await change.tx
+      .insertInto('change')
+      .values(records.map(({ serial }, offset) => ({ seq: first + offset, kind: 'revoked' as const, issuer_id: issuerId, serial, reason, at: at.getTime() })))
+      .execute();
+    seq += records.length;
+    for (const record of records) change.record(revocation.event(record));
+    revoked.push(...records);
+  }
+  if (revoked.length > 0) change.announce();
+  return { revoked, changeSeq: seq };
+};
+
+/**
+ * Serials in order. Each page is read in small portions with the event loop free between them, so
+ * that a million does not hold up a handshake. What is revoked meanwhile behind the reader is not
+ * in it: subscribe to the change feed first.
+ */
+export async function* revokedPages(
+  reading: <T>(read: (db: Kysely<Schema>) => Promise<T>) => Promise<T>,
+  issuerId: IssuerId,
+  pageSize = 10_000,
+): AsyncGenerator<readonly RevokedSerial[]> {
+  const portion = Math.min(pageSize, portionSize);
+  let after = '';
+  let page: RevokedSerial[] = [];
+  for (;;) {
+    const limit = Math.min(portion, pageSize - page.length);
+    const from = after;
+    const rows = await reading((db) =>
+      db
+        .selectFrom('certificate')
+        .select(['serial', 'revoked_at', 'revocation_reason', 'not_after'])
+        .where('issuer_id', '=', issuerId)
+        .where('state', '=', 'revoked')
+        .where('serial', '>', from)
+        .orderBy('serial')
+        .limit(limit)
+        .execute(),
+    );
+    for (const row of rows) {
+      page.push({ issuerId, serial: row.serial, revokedAt: new Date(row.revoked_at ?? 0), reason: row.revocation_reason ?? 'unspecified', notAfter: new Date(row.not_after) });
+      after = row.serial;
+    }
+    const ended = rows.length < limit;
+    if (page.length > 0 && (ended || page.length >= pageSize)) {
+      yield page;
+      page = [];
+    }
+    if (ended) return;
+  }
+}
+
+const portionSize = 1_000;
+
+export const latestSeq = async (db: Kysely<Schema>): Promise<number> => {
+  const row = await db.selectFrom('change').select((of) => of.fn.max('seq').as('seq')).executeTakeFirst();
+  // The maximum of no rows is null, whatever the column type says.
+  return Number(row?.seq ?? 0);
+};
+
+function* batches(keys: Revocation['keys']): Generator<{ issuerId: IssuerId; serials: readonly SerialHex[] }> {
+  const byIssuer = new Map<IssuerId, Set<SerialHex>>();
+  for (const { issuerId, serial } of keys) {
+    const serials = byIssuer.get(issuerId);
+    if (serials === undefined) byIssuer.set(issuerId, new Set([serial]));
+    else serials.add(serial);
+  }
+  for (const [issuerId, serials] of byIssuer) {
+    const all = [...serials];
+    for (let at = 0; at < all.length; at += keysPerStatement) yield { issuerId, serials: all.slice(at, at + keysPerStatement) };
+  }
+}

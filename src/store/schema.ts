@@ -1,0 +1,104 @@
+/** The tables, as Kysely sees them. Times are milliseconds since 1970; lists are JSON text. */
+import type { CertificateState, RevocationReason } from '../../ca/ports.ts';
+
+export interface CertificateTable {
+  readonly issuer_id: string;
+  readonly serial: string;
+  readonly state: CertificateState;
+  readonly tbs: Uint8Array;
+  readonly der: Uint8Array | null;
+  readonly thumbprint: string | null;
+  readonly agent: string;
+  readonly profile: string;
+  readonly subject: string;
+  readonly common_name: string;
+  readonly organizational_units: string;
+  readonly uri: string | null;
+  readonly dns_names: string;
+  readonly spki_hash: string;
+  readonly not_before: number;
+  readonly not_after: number;
+  readonly created_at: number;
+  readonly replaces: string | null;
+  readonly revoked_at: number | null;
+  readonly revocation_reason: RevocationReason | null;
+  readonly first_seen_at: number | null;
+}
+
+/** One row per issuer: the latest complete CRL. */
+export interface CrlTable {
+  readonly issuer_id: string;
+  /** Decimal text: CRL numbers have up to 20 octets. */
+  readonly crl_number: string;
+  readonly this_update: number;
+  readonly next_update: number;
+  readonly entries: number;
+  readonly der: Uint8Array;
+}
+
+export interface TokenTable {
+  readonly secret_hash: string;
+  readonly agent: string;
+  readonly organizational_units: string;
+  readonly profile: string;
+  readonly ttl_seconds: number | null;
+  readonly created_at: number;
+  readonly expires_at: number;
+  readonly spent_at: number | null;
+}
+
+export interface AuditEntryTable {
+  readonly position: number;
+  readonly event: string;
+  readonly leaf_hash: Uint8Array;
+}
+
+/** One row: how far the log has grown, and the latest signed checkpoint. */
+export interface AuditHeadTable {
+  readonly id: 1;
+  readonly size: number;
+  readonly frontier: Uint8Array;
+  readonly note: string | null;
+  /** Size at which a checkpoint was last kept for good. */
+  readonly kept_size: number;
+}
+
+/** Checkpoints kept for good; `verify` narrows an alteration down to the stretch between two of them. */
+export interface AuditCheckpointTable {
+  readonly size: number;
+  readonly note: string;
+}
+
+export interface ChangeTable {
+  readonly seq: number;
+  readonly kind: 'revoked';
+  readonly issuer_id: string;
+  readonly serial: string;
+  readonly reason: RevocationReason;
+  readonly at: number;
+}
+
+export interface NodeTable {
+  readonly node_id: string;
+  readonly applied_seq: number;
+  readonly seen_at: number;
+  readonly facts: string;
+}
+
+export interface MigrationTable {
+  readonly version: number;
+  readonly name: string;
+  readonly applied_at: number;
+}
+
+export interface Schema {
+  certificate: CertificateTable;
+  crl: CrlTable;
+  enrollment_token: TokenTable;
+  audit_entry: AuditEntryTable;
+  audit_head: AuditHeadTable;
+  audit_checkpoint: AuditCheckpointTable;
+  change: ChangeTable;
+  node: NodeTable;
+  schema_migration: MigrationTable;
+}
