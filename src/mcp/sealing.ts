@@ -1,0 +1,108 @@
+/**
+ * Sealed texts: what the gateway hands out and wants back unchanged, from the same peer, without
+ * keeping it. Event ids of an upstream leave the gateway in this form only.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import type { Randomness } from '../../ca/ports.ts';
+
+export interface SealerOptions {
+  /** 32 octets. Every gateway that must open the texts needs the same one. */
+  readonly key: Uint8Array;
+  /** Keys that open but no longer seal, for the time of a rotation. */
+  readonly previousKeys?: readonly Uint8Array[];
+  readonly randomness: Randomness;
+}
+
+/**
+ * AES-256-GCM over a value, bound to a kind and a binding. A text opens only with the key, the kind
+ * and the binding it was sealed with, and only letter by letter as it was given out.
+ */
+export class Sealer {
+  readonly #keys: readonly Uint8Array[];
+  readonly #randomness: Randomness;
+  /** Keys in use, by salt, the oldest first. */
+  readonly #derived = new Map<string, Buffer>();
+  #salt: Buffer;
+  #sealed = 0;
+
+  constructor(options: SealerOptions) {
+    this.#keys = [options.key, ...(options.previousKeys ?? [])].map((key) => Uint8Array.from(key));
+    if (this.#keys.some((key) => key.length !== keyLength)) throw new TypeError('a sealing key must have 32 octets');
+    this.#randomness = options.randomness;
+    this.#salt = this.#newSalt();
+  }
+
+  seal(kind: string, binding: string, value: string): string {
+    // NIST SP 800-38D §8.3: at most 2^32 random nonces for a key; we stay four times below.
+    if (this.#sealed >= maxSealed) {
+      this.#salt = this.#newSalt();
+      this.#sealed = 0;
+    }
+    this.#sealed += 1;
+    const nonce = this.#randomness.bytes(nonceLength);
+    const cipher = createCipheriv('aes-256-gcm', this.#keyFor(0, this.#salt), nonce);
+    cipher.setAAD(associatedData(kind, binding));
+    const text = cipher.update(value, 'utf8');
+    return Buffer.concat([this.#salt, nonce, text, cipher.final(), cipher.getAuthTag()]).toString('base64url');
+  }
+
+  /** The value, or undefined when anything about the text, the kind, the binding or the key is off. */
+  open(kind: string, binding: string, sealed: string): string | undefined {
+    const bytes = Buffer.from(sealed, 'base64url');
+    // Node reads base64url leniently; only the one spelling that was given out is ours.
+    if (bytes.length < saltLength + nonceLength + tagLength || bytes.toString('base64url') !== sealed) return undefined;
+    for (let index = 0; index < this.#keys.length; index += 1) {
+      const value = this.#openWith(index, associatedData(kind, binding), bytes);
+      if (value !== undefined) return value;
+    }
+    return undefined;
+  }
+
+  #openWith(index: number, data: Buffer, bytes: Buffer): string | undefined {
+    const nonceEnd = saltLength + nonceLength;
+    const tagStart = bytes.length - tagLength;
+    const decipher = createDecipheriv('aes-256-gcm', this.#keyFor(index, bytes.subarray(0, saltLength)), bytes.subarray(saltLength, nonceEnd), { authTagLength: tagLength });
+    decipher.setAAD(data).setAuthTag(bytes.subarray(tagStart));
+    try {
+      return Buffer.concat([decipher.update(bytes.subarray(nonceEnd, tagStart)), decipher.final()]).toString('utf8');
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The key of one salt: processes that share a master key never share a nonce space. */
+  #keyFor(index: number, salt: Buffer): Buffer {
+    const name = `${index}:${salt.toString('latin1')}`;
+    const known = this.#derived.get(name);
+    if (known !== undefined) return known;
+    const derived = Buffer.from(hkdfSync('sha256', this.#keys[index] ?? new Uint8Array(), salt, 'sallyport sealing 1', keyLength));
+    // Salts of forged texts come here too, so the least recent go first and the memory is bounded.
+    for (const oldest of this.#derived.keys()) {
+      if (this.#derived.size < maxDerived) break;
+      this.#derived.delete(oldest);
+    }
+    this.#derived.set(name, derived);
+    return derived;
+  }
+
+  #newSalt(): Buffer {
+    return Buffer.from(this.#randomness.bytes(saltLength));
+  }
+}
+
+const keyLength = 32;
+const saltLength = 16;
+const nonceLength = 12;
+const tagLength = 16;
+const maxSealed = 2 ** 30;
+const maxDerived = 64;
+
+/** Lengths first, so that no two pairs of kind and binding give the same octets. */
+const associatedData = (kind: string, binding: string): Buffer => {
+  const first = Buffer.from(kind, 'utf8');
+  const second = Buffer.from(binding, 'utf8');
+  const lengths = Buffer.alloc(8);
+  lengths.writeUInt32BE(first.length, 0);
+  lengths.writeUInt32BE(second.length, 4);
+  return Buffer.concat([lengths, first, second]);
+};
