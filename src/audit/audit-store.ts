@@ -1,5 +1,6 @@
 /** What the audit log asks of a store. Implementations live in `src/store`. */
 import type { AuditEvent } from '../../ca/ports.ts';
+import { parseCheckpoint } from './checkpoint.ts';
 import type { StoredEntry } from './entry.ts';
 
 export interface Appended {
@@ -19,6 +20,12 @@ export interface AuditStore {
   /** The notes that were kept, ascending by size, the latest last. */
   checkpoints(): Promise<readonly string[]>;
 }
+
+/** How long the log is by its latest checkpoint, or by itself when it is not signed. */
+export const sizeAt = async (store: AuditStore, checkpoints: readonly string[]): Promise<number> => {
+  const latest = checkpoints.at(-1);
+  return (latest === undefined ? undefined : parseCheckpoint(latest)?.size) ?? (await store.size());
+};
 
 /** Every entry below `size`, page by page; the log may grow meanwhile. */
 export async function* allEntries(store: AuditStore, options: { readonly size: number; readonly pageSize?: number }): AsyncGenerator<StoredEntry> {

@@ -9,13 +9,13 @@ import { storedEntry } from '../audit/entry.ts';
 import { appendLeaf, decodeFrontier, emptyFrontier, encodeFrontier, rootOf, sameHash } from '../audit/merkle.ts';
 import type { Frontier } from '../audit/merkle.ts';
 import { SallyportError } from '../errors.ts';
+import { portions } from './portions.ts';
 import type { AuditEntryTable, Schema } from './schema.ts';
 
 export type AuditAppender = (tx: Transaction<Schema>, events: readonly AuditEvent[]) => Promise<Appended>;
 
 /** One checkpoint in this many entries is kept for good: some 1 octet an entry, and an alteration is narrowed down to so many. */
 const keepEvery = 256;
-const rowsPerInsert = 250;
 
 /** Without a signer the log has no checkpoints, and a log that has them is not extended. */
 export const createAuditAppender = (signer: CheckpointSigner | undefined): AuditAppender => {
@@ -57,12 +57,7 @@ export const createAuditAppender = (signer: CheckpointSigner | undefined): Audit
       rows.push({ position: entry.index, event: entry.event, leaf_hash: entry.leafHash });
       frontier = appendLeaf(frontier, entry.leafHash);
     }
-    for (let at = 0; at < rows.length; at += rowsPerInsert) {
-      await tx
-        .insertInto('audit_entry')
-        .values(rows.slice(at, at + rowsPerInsert))
-        .execute();
-    }
+    for (const some of portions(rows)) await tx.insertInto('audit_entry').values(some).execute();
     const { size } = frontier;
     const root = rootOf(frontier);
     const note = signer?.sign({ size, root });

@@ -2,7 +2,8 @@
 import type { Kysely } from 'kysely';
 import { CaError } from '../../ca/errors.ts';
 import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
-import { matching, recordOfRow, rowOfIntent, textList } from './certificate-rows.ts';
+import { createIssuedBatch, insertIntents, noIntent } from './issuance-batches.ts';
+import { matching, recordOfRow, textList } from './certificate-rows.ts';
 import type { Database } from './database.ts';
 import { revokedPages, revokeCertificates } from './revocations.ts';
 import type { Schema, TokenTable } from './schema.ts';
@@ -20,32 +21,12 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
     }
   };
 
-  return {
-    recordIntent: (intent) =>
-      queue.run(async ({ tx }) => {
-        const { numInsertedOrUpdatedRows } = await tx
-          .insertInto('certificate')
-          .values(rowOfIntent(intent))
-          .onConflict((on) => on.columns(['issuer_id', 'serial']).doNothing())
-          .executeTakeFirstOrThrow();
-        if (numInsertedOrUpdatedRows === 0n) {
-          throw new Refusal(new CaError('ERR_STORE_DUPLICATE_SERIAL', 'the serial is taken; draw another', { facts: { issuer: intent.issuerId, serial: intent.serial } }));
-        }
-      }),
+  const storeIssued = createIssuedBatch(database.kind);
 
-    recordIssued: (issued, event) =>
-      queue.run(async ({ tx, record }) => {
-        // An intent that another process declared unknown meanwhile turns out to be known after all.
-        const { numUpdatedRows } = await tx
-          .updateTable('certificate')
-          .set({ state: 'issued', der: issued.der, thumbprint: issued.thumbprint })
-          .where('issuer_id', '=', issued.issuerId)
-          .where('serial', '=', issued.serial)
-          .where('state', 'in', ['intent', 'unknownIssued'])
-          .executeTakeFirstOrThrow();
-        if (numUpdatedRows === 0n) throw noIntent(issued);
-        record(event);
-      }),
+  return {
+    recordIntent: (intent) => queue.runBatched(insertIntents, intent),
+
+    recordIssued: (issued, event) => queue.runBatched(storeIssued, { ...issued, event }),
 
     discardIntent: (key, event) =>
       queue.run(async ({ tx, record }) => {
@@ -181,9 +162,6 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
       }),
   };
 };
-
-const noIntent = (key: { issuerId: string; serial: string }): Refusal =>
-  new Refusal(new CaError('ERR_CA_CERTIFICATE_UNKNOWN', 'no intent is recorded for this serial; record the intent before signing', { facts: { issuer: key.issuerId, serial: key.serial } }));
 
 const rowOfToken = (token: EnrollmentToken): TokenTable => ({
   secret_hash: token.secretHash,

@@ -11,6 +11,7 @@ import type { ErrorCode } from '../errors.ts';
 import type { Database, Failure } from './database.ts';
 import type { Schema } from './schema.ts';
 import { SqliteError, SqliteThread } from './sqlite-thread.ts';
+import type { SqliteResult, SqliteStatement } from './sqlite-thread.ts';
 
 const busyForMs = 5_000;
 const pollEveryMs = 250;
@@ -66,25 +67,18 @@ class ThreadDriver implements Driver {
     return Promise.resolve(this.#connection);
   }
 
-  /** Takes the write lock at once: a transaction that begins by reading could not get it later without starting over. */
-  async beginTransaction(): Promise<void> {
-    const started = performance.now();
-    for (let wait = 1; ; wait = Math.min(wait * 2, 15)) {
-      try {
-        await this.#thread.run('write', 'BEGIN IMMEDIATE');
-        return;
-      } catch (error) {
-        if (!isBusy(error) || performance.now() - started > busyForMs) throw error;
-      }
-      await pause(wait);
-    }
+  beginTransaction(): Promise<void> {
+    this.#connection.begin();
+    return Promise.resolve();
   }
 
   async commitTransaction(): Promise<void> {
+    if (this.#connection.forgetBegin()) return;
     await this.#thread.run('write', 'COMMIT');
   }
 
   async rollbackTransaction(): Promise<void> {
+    if (this.#connection.forgetBegin()) return;
     // After a full disk or an I/O error SQLite has rolled back by itself and says so; the first error is the one to report.
     await this.#thread.run('write', 'ROLLBACK').catch(() => undefined);
   }
@@ -97,20 +91,53 @@ class ThreadDriver implements Driver {
 class ThreadConnection implements DatabaseConnection {
   readonly #thread: SqliteThread;
   readonly #name: 'read' | 'write';
+  #beginFirst = false;
 
   constructor(thread: SqliteThread, name: 'read' | 'write') {
     this.#thread = thread;
     this.#name = name;
   }
 
+  /** The transaction begins together with its first statement: one message to the thread less. */
+  begin(): void {
+    this.#beginFirst = true;
+  }
+
+  /** Whether the transaction had yet to begin. */
+  forgetBegin(): boolean {
+    const begun = this.#beginFirst;
+    this.#beginFirst = false;
+    return begun;
+  }
+
   async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    const { rows, changes } = await this.#thread.run(this.#name, query.sql, query.parameters);
+    const statement: SqliteStatement = { sql: query.sql, parameters: query.parameters };
+    const { rows, changes } = this.#beginFirst ? await this.#beginWith(statement) : await this.#thread.run(this.#name, statement.sql, statement.parameters);
     return { rows: rows as R[], numAffectedRows: BigInt(changes) };
   }
 
   // eslint-disable-next-line require-yield
   async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
     throw new TypeError('read in pages instead of streaming');
+  }
+
+  /** Takes the write lock at once: a transaction that begins by reading could not get it later without starting over. */
+  async #beginWith(statement: SqliteStatement): Promise<SqliteResult> {
+    const started = performance.now();
+    for (let wait = 1; ; wait = Math.min(wait * 2, 15)) {
+      try {
+        const [, result] = await this.#thread.runAll(this.#name, [{ sql: 'BEGIN IMMEDIATE', parameters: [] }, statement]);
+        this.#beginFirst = false;
+        return result ?? { rows: [], changes: 0 };
+      } catch (error) {
+        if (!isBusy(error) || performance.now() - started > busyForMs) {
+          // Whether it was the first or the second statement that failed: the rollback that follows clears up.
+          this.#beginFirst = false;
+          throw error;
+        }
+      }
+      await pause(wait);
+    }
   }
 }
 

@@ -40,8 +40,12 @@ export interface Done<T> {
   readonly appended: Appended | undefined;
 }
 
+/** The same change for several callers at once, in as few statements as it takes. One outcome each, in order: a value or a `Refusal`. */
+export type BatchWork<Item, T> = (change: Change, items: readonly Item[]) => Promise<readonly (T | Refusal)[]>;
+
 interface Job {
-  readonly work: ChangeWork<unknown>;
+  readonly work: BatchWork<unknown, unknown>;
+  readonly item: unknown;
   resolve(done: Done<unknown>): void;
   reject(error: unknown): void;
 }
@@ -68,9 +72,18 @@ export class WriteQueue {
   }
 
   runAudited<T>(work: ChangeWork<T>): Promise<Done<T>> {
+    return this.#enqueue(async (change) => [await refusable(work(change))], undefined);
+  }
+
+  /** `work` must be the same function for all items that may go together. */
+  async runBatched<Item, T>(work: BatchWork<Item, T>, item: Item): Promise<T> {
+    return (await this.#enqueue(work, item)).value;
+  }
+
+  #enqueue<Item, T>(work: BatchWork<Item, T>, item: Item): Promise<Done<T>> {
     if (this.#closed) return Promise.reject(new CaError('ERR_STORE_UNAVAILABLE', 'the store is closed; open it again'));
     return new Promise<Done<T>>((resolve, reject) => {
-      this.#jobs.push({ work, resolve: resolve as Job['resolve'], reject });
+      this.#jobs.push({ work: work as Job['work'], item, resolve: resolve as Job['resolve'], reject });
       this.#running ??= this.#drain();
     });
   }
@@ -113,7 +126,7 @@ export class WriteQueue {
           },
         };
         const values: unknown[] = [];
-        for (const job of group) values.push(await refusable(job.work(change)));
+        for (const { work, items } of runsOf(group)) values.push(...(await work(change, items)));
         const appended = events.length === 0 ? undefined : await this.#appendAudit(tx, events);
         if (announced) await this.#database.announceChanges(tx);
         committing = true;
@@ -135,7 +148,18 @@ export class WriteQueue {
   }
 }
 
-const refusable = async (work: Promise<unknown>): Promise<unknown> => {
+/** Neighbours that can go together; the order of the queue stays. */
+const runsOf = (group: readonly Job[]): readonly { readonly work: Job['work']; readonly items: unknown[] }[] => {
+  const runs: { work: Job['work']; items: unknown[] }[] = [];
+  for (const { work, item } of group) {
+    const last = runs.at(-1);
+    if (last?.work === work) last.items.push(item);
+    else runs.push({ work, items: [item] });
+  }
+  return runs;
+};
+
+const refusable = async <T>(work: Promise<T>): Promise<T | Refusal> => {
   try {
     return await work;
   } catch (error) {
