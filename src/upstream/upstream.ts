@@ -25,6 +25,7 @@ export interface SseEvent {
   /** The upstream's own event id. */
   readonly id: string | undefined;
   readonly event: string | undefined;
+  /** A message as the upstream wrote it; empty in the event that only starts a resumable stream. */
   readonly data: string;
   readonly retry: number | undefined;
 }
@@ -33,13 +34,17 @@ export type UpstreamAnswer =
   /** 202 and other answers without content. */
   | { readonly kind: 'empty'; readonly status: number; readonly session?: string | undefined }
   | { readonly kind: 'json'; readonly status: number; readonly session?: string | undefined; readonly text: string }
+  /** Iterated once; throws `SallyportError` `ERR_UPSTREAM_*` when the upstream fails before the end. */
   | { readonly kind: 'stream'; readonly status: number; readonly session?: string | undefined; readonly events: AsyncIterable<SseEvent> };
 
 export interface Upstream {
   readonly name: string;
-  /** Rejects with `SallyportError` `ERR_UPSTREAM_*`. */
+  /** Rejects with `SallyportError`: `ERR_UPSTREAM_*`, or `ERR_MCP_SESSION_UNKNOWN` when the upstream's session is gone. */
   exchange(request: UpstreamRequest): Promise<UpstreamAnswer>;
-  /** Ends what is held for one upstream session (a stdio child, an HTTP session): at DELETE, idleness, revocation. */
+  /**
+   * Ends what is held for one upstream session (a stdio child, an HTTP session): at DELETE, idleness, revocation.
+   * Exchanges and streams of a stdio session end before the call returns; the promise waits for the child to be gone.
+   */
   endSession(session: string): Promise<void>;
   /** Whether the upstream can be used now; for /readyz. */
   healthy(): Promise<boolean>;
