@@ -1,6 +1,6 @@
 /** Turns what TLS, the network and the gateway say into words with a next step. Pure: values in, an error out. */
 import type { ErrorFacts } from '../../ca/errors.ts';
-import { SallyportError } from '../errors.ts';
+import { errorTable, SallyportError } from '../errors.ts';
 import type { GateErrorCode } from '../errors.ts';
 
 /** What the words are about. */
@@ -61,7 +61,7 @@ const verdicts: Readonly<Partial<Record<GateErrorCode, (name: string) => string>
 };
 
 /** Whether an answer is the verdict on the certificate rather than on one request. */
-export const isVerdict = (answer: GatewayAnswer): boolean => answer.status === 403 && typeof answer.code === 'string' && answer.code in verdicts;
+export const isVerdict = (answer: GatewayAnswer): boolean => answer.status === 403 && typeof answer.code === 'string' && Object.hasOwn(verdicts, answer.code);
 
 /** Reads `{ error: { code, message } }`, which is the shape of the gateway's own answers and of JSON-RPC errors. */
 export function readAnswer(status: number, body: string): GatewayAnswer {
@@ -104,13 +104,14 @@ export function explainAnswer(answer: GatewayAnswer, context: ExplainContext): S
     case 413:
       return error('ERR_HTTP_BODY_TOO_LARGE', `${gateway} does not take a message of this size; send less, or raise gateway.limits.bodyBytes there`);
     case 429:
-      return error(typeof answer.code === 'string' && answer.code.startsWith('ERR_LIMIT_') ? (answer.code as GateErrorCode) : 'ERR_LIMIT_REQUESTS', `${gateway} has reached a limit of this agent${said}; ${retry}`);
+      return error(isGateCode(answer.code) && answer.code.startsWith('ERR_LIMIT_') ? answer.code : 'ERR_LIMIT_REQUESTS', `${gateway} has reached a limit of this agent${said}; ${retry}`);
     case 502:
     case 504:
       return error(answer.status === 502 ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_TIMEOUT', `${gateway} is there, the MCP server behind it is not answering${said}; ask its operator to look at the log of sallyport serve`);
     case 503:
       return error('ERR_BRIDGE_UNREACHABLE', `${gateway} is not taking requests now${said}; ${retry}`);
     default:
+      if (isGateCode(answer.code)) return error(answer.code, `${gateway} did not take the message: ${answer.message ?? errorTable[answer.code].public}; see its log for the detail`);
       return error('ERR_BRIDGE_UNREACHABLE', `${gateway} answered HTTP ${answer.status}${said}; check that the URL is the MCP endpoint of a gateway`);
   }
 }
@@ -141,6 +142,8 @@ export function explainFailure(cause: unknown, context: ExplainContext): Sallypo
   const text = cause instanceof Error ? cause.message : String(cause);
   return error('ERR_BRIDGE_UNREACHABLE', `${gateway} cannot be reached: ${text}`);
 }
+
+const isGateCode = (code: string | number | undefined): code is GateErrorCode => typeof code === 'string' && Object.hasOwn(errorTable, code);
 
 /** The first error code of an error and its causes (a failed dial to several addresses is an AggregateError). */
 export function systemCodeOf(error: unknown): string {

@@ -8,3 +8,5 @@ export type { IdentityWatch, WatchIdentityOptions } from './identity-watch.ts';
 export { createBridgeTransport } from './transport.ts';
 export type { BridgeTransportOptions } from './transport.ts';
 export { SallyportError } from '../errors.ts';
+export { enroll } from './enroll.ts';
+export type { AgentKeyAlgorithm, EnrolledIdentity, EnrollOptions } from './enroll.ts';

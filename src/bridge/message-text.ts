@@ -1,0 +1,48 @@
+/** What the bridge must know of a JSON-RPC text to carry it; the text itself is never written anew. */
+import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
+
+export interface MessageFacts {
+  readonly kind: 'request' | 'notification' | 'response';
+  /** The id as JSON text, in the spelling it came in. */
+  readonly id: string | undefined;
+  readonly method: string | undefined;
+  readonly message: Readonly<Record<string, unknown>>;
+}
+
+/** The facts of every message of a text, one for each element of a batch; undefined when the text is not JSON-RPC. */
+export function factsOf(text: string): readonly MessageFacts[] | undefined {
+  let value: unknown;
+  try {
+    value = parseLossless(text);
+  } catch {
+    return undefined;
+  }
+  const elements: readonly unknown[] = Array.isArray(value) ? value : [value];
+  const facts: MessageFacts[] = [];
+  for (const element of elements) {
+    if (!isObject(element)) return undefined;
+    const id = element['id'] === undefined || element['id'] === null ? undefined : stringifyLossless(element['id']);
+    if (typeof element['method'] === 'string') {
+      facts.push({ kind: id === undefined ? 'notification' : 'request', id, method: element['method'], message: element });
+    } else if ('result' in element || 'error' in element) {
+      facts.push({ kind: 'response', id, method: undefined, message: element });
+    } else {
+      return undefined;
+    }
+  }
+  return facts.length === 0 ? undefined : facts;
+}
+
+/** The id that a `notifications/cancelled` names, as JSON text. */
+export function cancelledId(facts: MessageFacts): string | undefined {
+  const params = facts.method === 'notifications/cancelled' ? facts.message['params'] : undefined;
+  return isObject(params) && params['requestId'] !== undefined ? stringifyLossless(params['requestId']) : undefined;
+}
+
+/** The revision that an answer to `initialize` settles. */
+export function negotiatedRevision(facts: MessageFacts): string | undefined {
+  const result = facts.message['result'];
+  return isObject(result) && typeof result['protocolVersion'] === 'string' ? result['protocolVersion'] : undefined;
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === 'object' && value !== null && !Array.isArray(value);
