@@ -1,7 +1,7 @@
 /** Certificates (RFC 5280 §4): what is to be signed, the signed whole, and strict reading. */
 import { hash } from 'node:crypto';
 import { readAlgorithmIdentifier, verifySignature } from './algorithm.ts';
-import { DerReader, TAG, bitString, contextTag, decodeAs, equalBytes, explicit, integer, invalid, sequence, utcOrGeneralizedTime } from './der.ts';
+import { DerReader, TAG, contextTag, decodeAs, equalBytes, explicit, integer, invalid, sequence, utcOrGeneralizedTime } from './der.ts';
 import {
   EXTENSION,
   extensionValue,
@@ -18,6 +18,7 @@ import {
 import { encodeName, readName } from './name.ts';
 import { derOf } from './pem.ts';
 import { serialToHex } from './serial.ts';
+import { checkSpki, readSigned } from './signed.ts';
 import type { KeyObject } from 'node:crypto';
 import type { SerialHex } from '../ports.ts';
 import type { BasicConstraints, DistributionPoint, Extension, KeyUsage } from './extension.ts';
@@ -37,6 +38,8 @@ export interface TbsCertificateFields {
   /** Complete DER Extensions, in order. */
   readonly extensions: readonly Uint8Array[];
 }
+
+export { assembleSigned } from './signed.ts';
 
 /** A certificate as it was read. Nothing in it is trusted: the signature is checked elsewhere. */
 export interface Certificate {
@@ -111,11 +114,6 @@ export function encodeTbsCertificate(fields: TbsCertificateFields): Uint8Array {
   );
 }
 
-/** `SEQUENCE { tbs, algorithm, signature }`: certificate, CSR and CRL alike. */
-export function assembleSigned(tbs: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): Uint8Array {
-  return sequence(tbs, algorithm, bitString(signature));
-}
-
 /** DER, or PEM with one `CERTIFICATE` block. Refuses with `ERR_CERTIFICATE_INVALID` or `ERR_PEM_INVALID`. */
 export function parseCertificate(input: Uint8Array | string): Certificate {
   const der = derOf(input, 'CERTIFICATE');
@@ -128,19 +126,6 @@ export function verifyCertificateSignature(certificate: Certificate, issuerSpki:
 }
 
 const V3 = explicit(0, integer(2));
-
-/** The three parts of a signed structure. */
-export function readSigned(der: Uint8Array, maxOctets: number): { tbs: Uint8Array; algorithm: Uint8Array; signature: Uint8Array } {
-  if (der.length > maxOctets) throw invalid(`longer than ${maxOctets} octets`, 0);
-  const outer = new DerReader(der);
-  const parts = outer.enter(TAG.sequence);
-  outer.finish();
-  const tbs = parts.raw(TAG.sequence);
-  const algorithm = readAlgorithmIdentifier(parts);
-  const signature = parts.bitString();
-  parts.finish();
-  return { tbs, algorithm, signature };
-}
 
 function readCertificate(der: Uint8Array): Certificate {
   const { tbs, algorithm, signature } = readSigned(der, MAX_CERTIFICATE_OCTETS);
@@ -234,14 +219,6 @@ function readValidity(fields: DerReader): { notBefore: Date; notAfter: Date } {
   validity.finish();
   if (notAfter < notBefore) throw invalid('notAfter is before notBefore', fields.offset);
   return { notBefore, notAfter };
-}
-
-/** The shape only; which keys are good enough is `keyAlgorithmOfSpki`'s question. */
-export function checkSpki(spki: Uint8Array): void {
-  const info = new DerReader(spki).enter(TAG.sequence);
-  readAlgorithmIdentifier(info);
-  info.bitString();
-  info.finish();
 }
 
 function readCertificateExtensions(fields: DerReader, version: 1 | 2 | 3): ReadonlyMap<string, Extension> {

@@ -2,7 +2,6 @@
 import { hash } from 'node:crypto';
 import { CaError } from '../errors.ts';
 import { keyAlgorithmOf, signWith, signatureAlgorithmFor, spkiOf, verifySignature } from './algorithm.ts';
-import { assembleSigned, checkSpki, readSigned } from './certificate.ts';
 import { DerReader, TAG, contextTag, decodeAs, element, integer, invalid, oid, sequence, set } from './der.ts';
 import {
   EXTENSION,
@@ -16,6 +15,7 @@ import {
 } from './extension.ts';
 import { encodeName, readName } from './name.ts';
 import { derOf } from './pem.ts';
+import { assembleSigned, checkSpki, readSigned } from './signed.ts';
 import type { KeyObject } from 'node:crypto';
 import type { Signer } from '../ports.ts';
 import type { BasicConstraints, GeneralNamesInput, KeyUsage } from './extension.ts';
