@@ -1,0 +1,408 @@
+/** What every store does, whatever database is under it. Each implementation's test file calls this. */
+import { generateKeyPairSync } from 'node:crypto';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { CertificateRecord, RevokedSerial } from '../../ca/ports.ts';
+import { createCheckpointSigner } from '../../src/audit/checkpoint.ts';
+import { readEvent } from '../../src/audit/entry.ts';
+import { verifyStore } from '../../src/audit/verify.ts';
+import { waitUntilApplied } from '../../src/store/changes.ts';
+import type { Change } from '../../src/store/changes.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import type { Store } from '../../src/store/store.ts';
+import { aToken, anEvent, anIntent, issue, issuedOf, issuerId, later, noon, revokedEvent } from '../support/records.ts';
+
+export interface StoreUnderTest {
+  /** Address of an empty store. */
+  createUrl(): Promise<string>;
+  /** Runs SQL as somebody who has the database but is not Sallyport. */
+  execute(url: string, sql: string): Promise<void>;
+  /** A trigger that refuses the audit entries whose text contains `text`. */
+  refuseEntriesWith(url: string, text: string): Promise<void>;
+}
+
+const clock = { now: () => noon };
+
+export const storeContract = (name: string, underTest: StoreUnderTest): void => {
+  describe(`store contract on ${name}`, () => {
+    const opened: Store[] = [];
+    const openAt = async (url: string, signed = true): Promise<Store> => {
+      const store = await openStore(url, { clock, ...(signed && { checkpointSigner: signer }) });
+      opened.push(store);
+      return store;
+    };
+    const open = async (): Promise<Store> => openAt(await underTest.createUrl());
+    const one = async (store: Store, serial: string): Promise<CertificateRecord | undefined> => (await store.ca.findCertificates({ serial }))[0];
+    const actions = async (store: Store): Promise<readonly (string | undefined)[]> =>
+      (await store.audit.read({ from: 0, limit: 1_000 })).map(({ event }) => readEvent(event)?.action);
+
+    afterEach(async () => {
+      for (const store of opened.splice(0)) await store.close();
+    });
+
+    describe('certificates', () => {
+      it('gives back what was recorded, field by field', async () => {
+        const store = await open();
+        const intent = anIntent({ organizationalUnits: ['b', 'a "quoted", ü'], dnsNames: ['x.test'], uri: undefined, replaces: '0f', createdAt: later(0.123) });
+        await store.ca.recordIntent(intent);
+        expect(plain(await one(store, intent.serial))).toEqual(
+          plain({ ...intent, state: 'intent', der: undefined, thumbprint: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined }),
+        );
+        const issued = issuedOf(intent);
+        await store.ca.recordIssued(issued, anEvent());
+        expect(plain(await one(store, intent.serial))).toMatchObject(plain({ state: 'issued', der: issued.der, thumbprint: issued.thumbprint }));
+      });
+
+      it('refuses a serial that exists in any state, and takes the same serial of another issuer', async () => {
+        const store = await open();
+        const intent = await issue(store.ca);
+        await expect(store.ca.recordIntent(anIntent({ serial: intent.serial }))).rejects.toMatchObject({ code: 'ERR_STORE_DUPLICATE_SERIAL' });
+        await store.ca.revoke([intent], 'superseded', noon, revokedEvent);
+        await expect(store.ca.recordIntent(anIntent({ serial: intent.serial }))).rejects.toMatchObject({ code: 'ERR_STORE_DUPLICATE_SERIAL' });
+        await store.ca.recordIntent(anIntent({ serial: intent.serial, issuerId: 'c3'.repeat(32) }));
+      });
+
+      it('gives a serial to exactly one of many that ask at once, and the others are not disturbed', async () => {
+        const store = await open();
+        const contested = anIntent();
+        const results = await Promise.allSettled([contested, anIntent(), contested, contested, anIntent()].map((intent) => store.ca.recordIntent(intent)));
+        expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'rejected', 'fulfilled']);
+        expect(await store.ca.countCertificates({})).toBe(3);
+      });
+
+      it('stores a certificate only for a recorded intent', async () => {
+        const store = await open();
+        const intent = anIntent();
+        await expect(store.ca.recordIssued(issuedOf(intent), anEvent())).rejects.toMatchObject({ code: 'ERR_CA_CERTIFICATE_UNKNOWN' });
+        expect(await store.audit.size()).toBe(0);
+      });
+
+      it('discards an intent with its event, and nothing but an intent', async () => {
+        const store = await open();
+        const intent = anIntent();
+        await store.ca.recordIntent(intent);
+        await store.ca.discardIntent(intent, anEvent({ action: 'certificate.refused' }));
+        expect(await one(store, intent.serial)).toBeUndefined();
+        const issued = await issue(store.ca);
+        await expect(store.ca.discardIntent(issued, anEvent())).rejects.toMatchObject({ code: 'ERR_CA_CERTIFICATE_UNKNOWN' });
+        expect(await actions(store)).toEqual(['certificate.refused', 'certificate.issued']);
+      });
+
+      it('turns intents left by a crash into unknownIssued, with one event each, and not those made after the instant', async () => {
+        const store = await open();
+        const left = anIntent({ createdAt: later(-10) });
+        const fresh = anIntent({ createdAt: later(0) });
+        await store.ca.recordIntent(left);
+        await store.ca.recordIntent(fresh);
+        const recovered = await store.ca.recoverIntents(noon, (record) => anEvent({ action: 'certificate.recovered', serial: record.serial }));
+        expect(recovered.map(({ serial, state }) => [serial, state])).toEqual([[left.serial, 'unknownIssued']]);
+        expect((await one(store, fresh.serial))?.state).toBe('intent');
+        expect(await actions(store)).toEqual(['certificate.recovered']);
+        expect(await store.ca.recoverIntents(noon, () => anEvent())).toEqual([]);
+      });
+
+      it('stores the certificate of an intent that another process gave up meanwhile', async () => {
+        const store = await open();
+        const intent = anIntent();
+        await store.ca.recordIntent(intent);
+        await store.ca.recoverIntents(later(1), () => anEvent());
+        await store.ca.recordIssued(issuedOf(intent), anEvent());
+        expect((await one(store, intent.serial))?.state).toBe('issued');
+      });
+
+      it('finds by every field, and counts the same', async () => {
+        const store = await open();
+        const seven = await issue(store.ca, { organizationalUnits: ['analytics', 'a"b'], createdAt: later(2) });
+        const eight = await issue(store.ca, { agent: 'agent-8', spkiHash: 'dd'.repeat(32), organizationalUnits: ['b'], notAfter: later(10), createdAt: later(1) });
+        const intent = anIntent({ agent: 'agent-9', organizationalUnits: [], createdAt: later(3) });
+        await store.ca.recordIntent(intent);
+        const found = async (query: Parameters<typeof store.ca.findCertificates>[0]): Promise<readonly string[]> => {
+          const records = await store.ca.findCertificates(query);
+          if (query.limit === undefined && query.offset === undefined) expect(await store.ca.countCertificates(query)).toBe(records.length);
+          return records.map(({ serial }) => serial);
+        };
+        expect(await found({})).toEqual([eight.serial, seven.serial, intent.serial]);
+        expect(await found({ agent: 'agent-8' })).toEqual([eight.serial]);
+        expect(await found({ thumbprint: issuedOf(seven).thumbprint })).toEqual([seven.serial]);
+        expect(await found({ spkiHash: 'dd'.repeat(32) })).toEqual([eight.serial]);
+        expect(await found({ issuerId: 'ee'.repeat(32) })).toEqual([]);
+        expect(await found({ states: ['issued'] })).toEqual([eight.serial, seven.serial]);
+        expect(await found({ states: [] })).toEqual([]);
+        expect(await found({ organizationalUnit: 'b' })).toEqual([eight.serial]);
+        expect(await found({ organizationalUnit: 'a"b' })).toEqual([seven.serial]);
+        expect(await found({ validAt: later(10) })).toEqual([eight.serial, seven.serial, intent.serial]);
+        expect(await found({ validAt: later(11) })).toEqual([seven.serial, intent.serial]);
+        expect(await found({ expiresBefore: later(10) })).toEqual([]);
+        expect(await found({ expiresBefore: later(11) })).toEqual([eight.serial]);
+        expect(await found({ limit: 1, offset: 1 })).toEqual([seven.serial]);
+      });
+
+      it('remembers when a certificate was first seen, once', async () => {
+        const store = await open();
+        const intent = await issue(store.ca);
+        await store.ca.markSeen(intent, later(5));
+        await store.ca.markSeen(intent, later(9));
+        await store.ca.markSeen({ issuerId, serial: 'ff' }, later(9));
+        expect((await one(store, intent.serial))?.firstSeenAt).toEqual(later(5));
+      });
+    });
+
+    describe('revocation', () => {
+      it('revokes issued and unknownIssued, leaves out the rest, and writes one change and one event each', async () => {
+        const store = await open();
+        const first = await issue(store.ca);
+        const second = await issue(store.ca);
+        const lost = anIntent({ createdAt: later(-10) });
+        await store.ca.recordIntent(lost);
+        await store.ca.recoverIntents(noon, () => anEvent({ action: 'certificate.recovered' }));
+        const pending = anIntent();
+        await store.ca.recordIntent(pending);
+        const before = await store.audit.size();
+        const answer = await store.ca.revoke([second, lost, pending, { issuerId, serial: 'ff' }, second, first], 'keyCompromise', later(1), revokedEvent);
+        expect(answer.revoked.map(({ serial }) => serial)).toEqual([second.serial, lost.serial, first.serial]);
+        expect(answer.revoked[0]).toMatchObject({ state: 'revoked', revokedAt: later(1), revocationReason: 'keyCompromise' });
+        expect(answer.changeSeq).toBe(3);
+        expect(await store.changes.latest()).toBe(3);
+        expect(await store.audit.size()).toBe(before + 3);
+        const again = await store.ca.revoke([first], 'superseded', later(2), revokedEvent);
+        expect(again).toEqual({ revoked: [], changeSeq: 3 });
+        expect((await one(store, first.serial))?.revocationReason).toBe('keyCompromise');
+      });
+
+      it('reads the revoked serials of one issuer in pages, in order, each once', async () => {
+        const store = await open();
+        const intents = await Promise.all(Array.from({ length: 25 }, () => issue(store.ca)));
+        const other = await issue(store.ca, { issuerId: 'c3'.repeat(32) });
+        await issue(store.ca);
+        await store.ca.revoke([...intents, other], 'superseded', later(1), revokedEvent);
+        const pages: (readonly RevokedSerial[])[] = [];
+        for await (const page of store.ca.revokedSerials(issuerId, { pageSize: 10 })) pages.push(page);
+        expect(pages.map((page) => page.length)).toEqual([10, 10, 5]);
+        expect(pages.flat().map(({ serial }) => serial)).toEqual(intents.map(({ serial }) => serial).sort());
+        expect(pages[0]?.[0]).toMatchObject({ issuerId, revokedAt: later(1), reason: 'superseded', notAfter: later(86_400) });
+        for await (const page of store.ca.revokedSerials('ee'.repeat(32))) expect(page).toEqual('nothing');
+      });
+    });
+
+    describe('CRLs and tokens', () => {
+      const crl = (crlNumber: bigint, thisUpdate: Date) => ({ issuerId, crlNumber, thisUpdate, nextUpdate: later(86_400), entries: 3, der: Uint8Array.of(1, 2, 3) });
+
+      it('keeps the latest CRL, and refuses one whose number or time does not increase', async () => {
+        const store = await open();
+        expect(await store.ca.latestCrl(issuerId)).toBeUndefined();
+        const large = 2n ** 159n - 2n;
+        await store.ca.saveCrl(crl(large, later(1)), anEvent());
+        for (const stale of [crl(large, later(2)), crl(large - 1n, later(2)), crl(large + 1n, later(1)), crl(large + 1n, later(0))]) {
+          await expect(store.ca.saveCrl(stale, anEvent())).rejects.toMatchObject({ code: 'ERR_CRL_STALE' });
+        }
+        await store.ca.saveCrl(crl(large + 1n, later(2)), anEvent());
+        const { der, ...latest } = (await store.ca.latestCrl(issuerId)) ?? { der: undefined };
+        expect([...(der ?? [])]).toEqual([1, 2, 3]);
+        expect(latest).toEqual({ issuerId, crlNumber: large + 1n, thisUpdate: later(2), nextUpdate: later(86_400), entries: 3 });
+        expect(await store.audit.size()).toBe(2);
+      });
+
+      it('spends a token once, however many ask at the same time', async () => {
+        const url = await underTest.createUrl();
+        const [store, other] = [await openAt(url), await openAt(url)];
+        const token = aToken();
+        await store.ca.insertToken(token, anEvent({ action: 'token.created' }));
+        const spend = (of: Store) => of.ca.spendToken(token.secretHash, later(1), ({ agent }) => anEvent({ action: 'token.spent', agent }));
+        const outcomes = await Promise.all([store, other, store, other, store, other].map((of) => spend(of)));
+        expect(outcomes.map(({ outcome }) => outcome).sort()).toEqual(['alreadySpent', 'alreadySpent', 'alreadySpent', 'alreadySpent', 'alreadySpent', 'spent']);
+        expect(outcomes.find(({ outcome }) => outcome === 'spent')).toEqual({ outcome: 'spent', token });
+        expect(await actions(store)).toEqual(['token.created', 'token.spent']);
+      });
+
+      it('tells unknown and expired tokens apart, and writes nothing for them', async () => {
+        const store = await open();
+        const token = aToken({ ttlSeconds: undefined });
+        await store.ca.insertToken(token, anEvent());
+        const spend = (hash: string, at: Date) => store.ca.spendToken(hash, at, () => anEvent());
+        expect(await spend('00', noon)).toEqual({ outcome: 'unknown' });
+        expect(await spend(token.secretHash, later(900))).toEqual({ outcome: 'expired' });
+        expect(await store.audit.size()).toBe(1);
+        expect(await spend(token.secretHash, later(899.999))).toEqual({ outcome: 'spent', token });
+      });
+    });
+
+    describe('evidence', () => {
+      it('makes no change whose audit entry cannot be written, and does not disturb the others that share its transaction', async () => {
+        const url = await underTest.createUrl();
+        const store = await openAt(url);
+        const revoked = await issue(store.ca);
+        await underTest.refuseEntriesWith(url, 'poison');
+        const [poisoned, fine] = [anIntent(), anIntent()];
+        await store.ca.recordIntent(poisoned);
+        await store.ca.recordIntent(fine);
+        const token = aToken();
+        const results = await Promise.allSettled([
+          store.ca.recordIssued(issuedOf(poisoned), anEvent({ name: 'poison' })),
+          store.ca.recordIssued(issuedOf(fine), anEvent({ name: 'fine' })),
+          store.ca.revoke([revoked], 'keyCompromise', noon, () => anEvent({ name: 'poison' })),
+          store.ca.insertToken(token, anEvent({ name: 'poison' })),
+          store.audit.append([anEvent({ name: 'fine' }), anEvent({ name: 'poison' })]),
+          store.ca.recordEvent(anEvent({ name: 'also fine' })),
+        ]);
+        expect(results.map((result) => (result.status === 'rejected' ? (result.reason as { code: string }).code : 'done'))).toEqual([
+          'ERR_STORE_UNAVAILABLE',
+          'done',
+          'ERR_STORE_UNAVAILABLE',
+          'ERR_STORE_UNAVAILABLE',
+          'ERR_STORE_UNAVAILABLE',
+          'done',
+        ]);
+        expect((await one(store, poisoned.serial))?.state).toBe('intent');
+        expect((await one(store, fine.serial))?.state).toBe('issued');
+        expect((await one(store, revoked.serial))?.state).toBe('issued');
+        expect(await store.changes.latest()).toBe(0);
+        expect(await store.ca.spendToken(token.secretHash, noon, () => anEvent())).toEqual({ outcome: 'unknown' });
+        expect(await store.audit.size()).toBe(3);
+        expect(await verifyStore(store.audit, { verifierKey: signer.verifierKey })).toMatchObject({ ok: true, size: 3, signedSize: 3 });
+      });
+
+      it('numbers the entries of many writers without a gap, under one tree that verifies', async () => {
+        const url = await underTest.createUrl();
+        const stores = [await openAt(url), await openAt(url), await openAt(url)];
+        await Promise.all(stores.flatMap((store) => Array.from({ length: 100 }, (_, at) => store.ca.recordEvent(anEvent({ detail: { at } })))));
+        const [store] = stores;
+        if (store === undefined) throw new Error('no store');
+        expect(await store.audit.size()).toBe(300);
+        expect(await verifyStore(store.audit, { verifierKey: signer.verifierKey })).toEqual({ ok: true, size: 300, signedSize: 300, findings: [] });
+        expect((await store.audit.checkpoints()).length).toBeGreaterThan(0);
+        expect(await store.audit.latestCheckpoint()).toBe((await store.audit.checkpoints()).at(-1));
+      });
+
+      it('answers an append with the size and the note that vouches for it', async () => {
+        const store = await open();
+        expect(await store.audit.append([])).toEqual({ size: 0, checkpoint: undefined });
+        const { size, checkpoint } = await store.audit.append([anEvent(), anEvent()]);
+        expect(size).toBe(2);
+        expect(checkpoint).toMatch(/^acme\/audit\n2\n/);
+        expect(await store.audit.latestCheckpoint()).toBe(checkpoint);
+        expect((await store.audit.read({ from: 1, limit: 10 })).map(({ index }) => index)).toEqual([1]);
+      });
+
+      it('does not sign what somebody else wrote into the log', async () => {
+        const url = await underTest.createUrl();
+        const store = await openAt(url);
+        await store.ca.recordEvent(anEvent());
+        await underTest.execute(url, 'UPDATE audit_head SET size = 0, frontier = frontier');
+        await expect(store.ca.recordEvent(anEvent())).rejects.toMatchObject({ code: 'ERR_AUDIT_TAMPERED' });
+        await underTest.execute(url, 'UPDATE audit_head SET size = 1, note = NULL');
+        await expect(store.ca.recordEvent(anEvent())).rejects.toMatchObject({ code: 'ERR_AUDIT_TAMPERED' });
+        expect(await store.audit.size()).toBe(1);
+      });
+
+      it('extends a signed log only with its key', async () => {
+        const url = await underTest.createUrl();
+        const signing = await openAt(url);
+        await signing.ca.recordEvent(anEvent());
+        const keyless = await openAt(url, false);
+        await expect(keyless.ca.recordEvent(anEvent())).rejects.toMatchObject({ code: 'ERR_AUDIT_KEY' });
+        await keyless.ca.recordIntent(anIntent());
+        expect(await keyless.audit.size()).toBe(1);
+      });
+    });
+
+    describe('change feed', () => {
+      const eventually = async (condition: () => boolean): Promise<void> => {
+        const until = Date.now() + 10_000;
+        while (!condition() && Date.now() < until)
+          await new Promise((resolve) => {
+            setTimeout(resolve, 2);
+          });
+        expect(condition()).toBe(true);
+      };
+
+      it('tells this and other processes of a revocation, once each, in order', async () => {
+        const url = await underTest.createUrl();
+        const [here, there] = [await openAt(url), await openAt(url)];
+        const intents = await Promise.all(Array.from({ length: 10 }, () => issue(here.ca)));
+        const heard: { here: Change[]; there: Change[] } = { here: [], there: [] };
+        await here.ca.revoke(intents.slice(0, 2), 'superseded', noon, revokedEvent);
+        const ends = [await here.changes.subscribe((change) => heard.here.push(change)), await there.changes.subscribe((change) => heard.there.push(change))];
+        for (const intent of intents.slice(2)) await here.ca.revoke([intent], 'keyCompromise', later(1), revokedEvent);
+        await eventually(() => heard.here.length >= 8 && heard.there.length >= 8);
+        expect(heard.there).toEqual(
+          intents.slice(2).map(({ serial }, at) => ({ seq: at + 3, kind: 'revoked', issuerId, serial, reason: 'keyCompromise', at: later(1) })),
+        );
+        expect(heard.here).toEqual(heard.there);
+        expect(there.changes.currentAsOf()).toEqual(noon);
+        for (const end of ends) await end();
+        await here.ca.revoke([await issue(here.ca)], 'superseded', noon, revokedEvent);
+        expect(heard.here.length).toBe(8);
+      });
+
+      it('gives a subscriber what it missed', async () => {
+        const store = await open();
+        const intents = [await issue(store.ca), await issue(store.ca)];
+        await store.ca.revoke(intents, 'superseded', noon, revokedEvent);
+        const heard: number[] = [];
+        await store.changes.subscribe(({ seq }) => heard.push(seq), { after: 1 });
+        await eventually(() => heard.length > 0);
+        expect(heard).toEqual([2]);
+      });
+
+      it('lets a command wait until every living gateway has applied a change', async () => {
+        const url = await underTest.createUrl();
+        const [gateway, command] = [await openAt(url), await openAt(url)];
+        await gateway.changes.acknowledge('gateway-1', 0, { connectionsCut: 0, millis: 0 });
+        await gateway.changes.subscribe(({ seq }) => {
+          void gateway.changes.acknowledge('gateway-1', seq, { connectionsCut: 2, millis: 3 });
+        });
+        const { changeSeq } = await command.ca.revoke([await issue(command.ca)], 'keyCompromise', noon, revokedEvent);
+        const { applied, missing } = await waitUntilApplied(command.changes, { seq: changeSeq, clock, timeoutMs: 10_000 });
+        expect(applied).toEqual([{ nodeId: 'gateway-1', appliedSeq: 1, seenAt: noon, facts: { connectionsCut: 2, millis: 3 } }]);
+        expect(missing).toEqual([]);
+
+        await gateway.changes.heartbeat('gateway-1');
+        await gateway.changes.acknowledge('gateway-1', 0, { connectionsCut: 0, millis: 0 });
+        await command.changes.heartbeat('gateway-2');
+        expect((await command.changes.nodes()).map(({ nodeId, appliedSeq }) => [nodeId, appliedSeq])).toEqual([
+          ['gateway-1', 1],
+          ['gateway-2', 0],
+        ]);
+        expect((await waitUntilApplied(command.changes, { seq: 1, clock, timeoutMs: 5 })).missing.map(({ nodeId }) => nodeId)).toEqual(['gateway-2']);
+        expect((await waitUntilApplied(command.changes, { seq: 1, clock: { now: () => later(60) }, timeoutMs: 5 })).missing).toEqual([]);
+        await command.changes.forget('gateway-2');
+        expect((await command.changes.nodes()).length).toBe(1);
+      });
+    });
+
+    describe('opening', () => {
+      it('finds everything again, and brings the schema up to date only once when many open at the same time', async () => {
+        const url = await underTest.createUrl();
+        const stores = await Promise.all([openAt(url), openAt(url), openAt(url)]);
+        const [first] = stores;
+        if (first === undefined) throw new Error('no store');
+        const intent = await issue(first.ca);
+        await first.close();
+        const again = await openAt(url);
+        expect((await one(again, intent.serial))?.state).toBe('issued');
+        await expect(first.ca.recordEvent(anEvent())).rejects.toMatchObject({ code: 'ERR_STORE_UNAVAILABLE', message: 'the store is closed; open it again' });
+      });
+
+      it('refuses a store that a newer version wrote', async () => {
+        const url = await underTest.createUrl();
+        await (await openAt(url)).close();
+        await underTest.execute(url, "INSERT INTO schema_migration (version, name, applied_at) VALUES (99, 'from the future', 0)");
+        await expect(openStore(url, { clock })).rejects.toMatchObject({ code: 'ERR_STORE_SCHEMA', facts: { version: 99, known: 1 } });
+      });
+
+      it('writes what is waiting before it closes', async () => {
+        const url = await underTest.createUrl();
+        const store = await openAt(url);
+        const writes = Promise.all(Array.from({ length: 20 }, () => store.ca.recordEvent(anEvent())));
+        await store.close();
+        await writes;
+        expect(await (await openAt(url)).audit.size()).toBe(20);
+      });
+    });
+  });
+};
+
+const signer = createCheckpointSigner({ origin: 'acme/audit', privateKey: generateKeyPairSync('ed25519').privateKey });
+
+/** Octets compare equal whether they are a Buffer or a Uint8Array. */
+const plain = (value: object | undefined): object =>
+  Object.fromEntries(Object.entries(value ?? {}).map(([key, member]) => [key, member instanceof Uint8Array ? [...member] : member]));
