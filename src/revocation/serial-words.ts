@@ -1,0 +1,67 @@
+/**
+ * Serial numbers as five 32-bit words, most significant first.
+ * RFC 5280 §4.1.2.2: a serial is a positive integer of at most 20 octets, so its value, padded
+ * with zeros on the left, names it exactly and two serials are equal when their words are.
+ */
+import type { SerialHex } from '../../ca/ports.ts';
+
+export const WORDS = 5;
+const MAX_OCTETS = 20;
+
+const digits = new Int8Array(128).fill(-1);
+for (const [value, character] of [...'0123456789abcdef'].entries()) digits[character.charCodeAt(0)] = value;
+
+/** Writes the serial into `out`; false when it is no serial at all (empty, not lower-case hex, longer than 20 octets). */
+export const wordsOfHex = (serial: SerialHex, out: Uint32Array): boolean => {
+  const { length } = serial;
+  let start = 0;
+  // A leading 00 is the sign octet of DER, not part of the value.
+  while (length - start > MAX_OCTETS * 2 && serial.charCodeAt(start) === 0x30) start += 1;
+  if (length === 0 || length - start > MAX_OCTETS * 2) return false;
+  let word = WORDS - 1;
+  let value = 0;
+  let shift = 0;
+  let wrong = 0;
+  for (let at = length - 1; at >= start; at -= 1) {
+    const code = serial.charCodeAt(at);
+    const digit = code < 128 ? (digits[code] as number) : -1;
+    wrong |= digit;
+    value |= digit << shift;
+    shift += 4;
+    if (shift === 32) {
+      out[word] = value;
+      word -= 1;
+      value = 0;
+      shift = 0;
+    }
+  }
+  for (; word >= 0; word -= 1) {
+    out[word] = value;
+    value = 0;
+  }
+  return wrong >= 0;
+};
+
+/** Writes the content octets of a DER INTEGER at `bytes[start, end)` into `out`; false when they are more than 20 octets or none. */
+export const wordsOfBytes = (bytes: Uint8Array, start: number, end: number, out: Uint32Array): boolean => {
+  let first = start;
+  while (first < end - 1 && bytes[first] === 0) first += 1;
+  if (end <= first || end - first > MAX_OCTETS) return false;
+  let at = end;
+  for (let word = WORDS - 1; word >= 0; word -= 1) {
+    let value = 0;
+    const from = Math.max(first, at - 4);
+    for (let index = from; index < at; index += 1) value = (value << 8) | (bytes[index] as number);
+    out[word] = value;
+    at = from;
+  }
+  return true;
+};
+
+/** Lower-case hex without leading 00, as `SerialHex` is written everywhere. */
+export const hexOfWords = (words: Uint32Array, offset: number): SerialHex => {
+  let text = '';
+  for (let word = 0; word < WORDS; word += 1) text += (words[offset + word] ?? 0).toString(16).padStart(8, '0');
+  const stripped = text.replace(/^(?:00)+/, '');
+  return stripped === '' ? '00' : stripped;
+};

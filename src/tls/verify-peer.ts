@@ -1,0 +1,225 @@
+/**
+ * The only maker of a `VerifiedPeer`: our verdict on the far end of a TLS connection, after OpenSSL
+ * has verified a path and the proof of possession. The same for a full handshake and a resumed
+ * session; for the latter OpenSSL only repeats what it found once, so nothing here relies on it.
+ */
+import { hash } from 'node:crypto';
+import type { Clock, IssuerId, SerialHex } from '../../ca/ports.ts';
+import { parseCertificate } from '../../ca/x509/certificate.ts';
+import type { Certificate } from '../../ca/x509/certificate.ts';
+import { formatName } from '../../ca/x509/name.ts';
+import { SallyportError } from '../errors.ts';
+import type { GateErrorCode } from '../errors.ts';
+import { principalOf } from '../identity/principal-of.ts';
+import type { Principal } from '../identity/principal.ts';
+import type { RevocationIndex, RevocationStatus } from '../revocation/revocation-index.ts';
+import { codeOfOpensslError } from './openssl-verdict.ts';
+import { profileProblem } from './peer-profile.ts';
+import type { TrustStore, TrustedIssuer } from './trust.ts';
+import type { VerifiedPeer } from './verified-peer.ts';
+
+/** What the socket says. */
+export interface PeerFacts {
+  /** DER of the peer's certificate. */
+  readonly certificate: Uint8Array | undefined;
+  /** `socket.authorizationError`; undefined when OpenSSL found a path. */
+  readonly opensslError: string | undefined;
+  readonly remoteAddress: string | undefined;
+  readonly resumed: boolean;
+}
+
+export interface PeerChecks {
+  readonly trust: TrustStore;
+  readonly index: RevocationIndex;
+  readonly clock: Clock;
+  /**
+   * Whether the inventory knows the certificate; asked once per certificate. Answer true for issuers
+   * whose inventory is elsewhere. Absent: not asked.
+   */
+  readonly isKnown?: ((issuerId: IssuerId, serial: SerialHex, thumbprint: string) => boolean | Promise<boolean>) | undefined;
+  /** What a certificate gets whose revocation status cannot be established. Default `deny`. */
+  readonly onUnknownStatus?: 'deny' | 'allow' | undefined;
+}
+
+/** For the audit log; what could not be read is undefined. */
+export interface PeerDescription {
+  readonly subject: string | undefined;
+  readonly serial: SerialHex | undefined;
+  /** Of a pinned issuer; undefined for a certificate that no pinned issuer signed. */
+  readonly issuer: IssuerId | undefined;
+  readonly thumbprint: string | undefined;
+  readonly address: string | undefined;
+}
+
+export type PeerVerdict =
+  | { readonly ok: true; readonly peer: VerifiedPeer; readonly certificate: Certificate; readonly issuer: TrustedIssuer }
+  | { readonly ok: false; readonly error: SallyportError; readonly facts: PeerDescription };
+
+/** A promise only when `isKnown` answers with one, which it does once per certificate. */
+export const verifyPeer = (facts: PeerFacts, checks: PeerChecks): PeerVerdict | Promise<PeerVerdict> => {
+  let candidate: Candidate;
+  try {
+    candidate = readCandidate(facts, checks);
+  } catch (error) {
+    if (error instanceof Refusal) return refused(error, facts);
+    throw error;
+  }
+  if (candidate.known || checks.isKnown === undefined) return judge(candidate, facts, checks, true);
+  const { certificate, issuer } = candidate;
+  const known = checks.isKnown(issuer.issuerId, certificate.serial, certificate.thumbprint);
+  if (typeof known === 'boolean') return judge(candidate, facts, checks, known);
+  return known.then(
+    (answer) => judge(candidate, facts, checks, answer),
+    (cause: unknown) => refused(
+      new Refusal('ERR_PEER_STATUS_UNKNOWN', 'the inventory could not be asked about the client certificate: check the store', candidate, cause), facts),
+  );
+};
+
+/** What changes while a connection lives: the clock, the index and its freshness. Undefined: still good. */
+export const statusProblem = (
+  principal: Principal, certificate: Certificate, issuer: TrustedIssuer, checks: Pick<PeerChecks, 'index' | 'clock' | 'onUnknownStatus'>,
+): SallyportError | undefined => {
+  const now = checks.clock.now().getTime();
+  const { issuerId, serial } = principal;
+  const facts = { subject: principal.subject, serial, issuer: issuerId };
+  if (now >= expiryOf(certificate, issuer)) {
+    return new SallyportError('ERR_PEER_EXPIRED', 'the client certificate has expired: renew it', { facts: { ...facts, notAfter: certificate.notAfter.toISOString() } });
+  }
+  // The root's word on the issuing CA, when the index has it.
+  const above = checks.index.lookup(issuer.rootId, issuer.certificate.serial);
+  if (above !== undefined) {
+    return new SallyportError('ERR_PEER_REVOKED', 'the issuing CA of the client certificate was revoked: issue from another', { facts: { ...facts, reason: above.reason } });
+  }
+  const status = checks.index.status(issuerId, serial, now, certificate);
+  if (status.status === 'revoked') {
+    return new SallyportError('ERR_PEER_REVOKED', 'the client certificate was revoked: enroll again', {
+      facts: { ...facts, reason: status.entry.reason, revokedAt: status.entry.revokedAt.toISOString() },
+    });
+  }
+  if (status.status === 'unknown' && checks.onUnknownStatus !== 'allow') {
+    return new SallyportError('ERR_PEER_STATUS_UNKNOWN', unknownWords[status.because], { facts: { ...facts, because: status.because } });
+  }
+  return undefined;
+};
+
+/** Unix milliseconds of the first instant at which the path is no longer valid; notAfter is inclusive (RFC 5280 §4.1.2.5), to the second. */
+export const expiryOf = (certificate: Certificate, issuer: TrustedIssuer): number =>
+  Math.min(certificate.notAfter.getTime(), issuer.certificate.notAfter.getTime(), issuer.root.notAfter.getTime()) + 1000;
+
+const unknownWords: Readonly<Record<Extract<RevocationStatus, { status: 'unknown' }>['because'], string>> = {
+  noSource: 'nothing says which certificates of this issuer are revoked: configure a source of revocations for it',
+  stale: 'the source of revocations is out of date: bring it up to date',
+  notCovered: 'the CRL in use does not cover the client certificate: add the CRL that its distribution point names',
+};
+
+/** A certificate that passed everything that depends on nothing but itself and the trust store. */
+interface Candidate {
+  readonly certificate: Certificate;
+  readonly issuer: TrustedIssuer;
+  readonly principal: Principal;
+  known: boolean;
+}
+
+/** What is known about the refused, as far as checking got. */
+class Refusal extends Error {
+  readonly code: GateErrorCode;
+  readonly about: { readonly certificate?: Certificate; readonly issuer?: TrustedIssuer };
+
+  constructor(code: GateErrorCode, message: string, about: Refusal['about'] = {}, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+    this.about = about;
+  }
+}
+
+/**
+ * Reading, checking the signature and compiling a principal cost about 200 µs, once per
+ * certificate and trust store. Keyed by the hash of the exact bytes; new trust starts empty.
+ */
+const candidates = new WeakMap<TrustStore, Map<string, Candidate>>();
+const MAX_CANDIDATES = 4096;
+
+const readCandidate = (facts: PeerFacts, { trust, clock }: PeerChecks): Candidate => {
+  if (facts.certificate === undefined) {
+    throw new Refusal('ERR_PEER_NO_CERTIFICATE', 'the peer sent no certificate: configure a client certificate and key');
+  }
+  let known = candidates.get(trust);
+  if (known === undefined) {
+    known = new Map();
+    candidates.set(trust, known);
+  }
+  const thumbprint = hash('sha256', facts.certificate, 'hex');
+  let candidate = known.get(thumbprint);
+  if (candidate !== undefined) known.delete(thumbprint);
+  else candidate = makeCandidate(facts.certificate, trust, facts.opensslError);
+  // Least recently used first, so that the oldest goes.
+  known.set(thumbprint, candidate);
+  if (known.size > MAX_CANDIDATES) {
+    const oldest = known.keys().next();
+    if (oldest.done !== true) known.delete(oldest.value);
+  }
+  const now = clock.now().getTime();
+  const { certificate, issuer } = candidate;
+  for (const { notBefore } of [certificate, issuer.certificate, issuer.root]) {
+    if (now < notBefore.getTime()) throw new Refusal('ERR_PEER_NOT_YET_VALID', 'the client certificate is not yet valid: check both clocks', candidate);
+  }
+  if (now >= expiryOf(certificate, issuer)) throw new Refusal('ERR_PEER_EXPIRED', 'the client certificate has expired: renew it', candidate);
+  const problem = profileProblem(certificate);
+  if (problem !== undefined) throw new Refusal('ERR_PEER_PROFILE', `the client certificate cannot be used: ${problem}`, candidate);
+  if (facts.opensslError !== undefined) {
+    throw new Refusal(codeOfOpensslError(facts.opensslError), `OpenSSL refuses the client certificate: ${facts.opensslError}`, candidate);
+  }
+  return candidate;
+};
+
+const makeCandidate = (der: Uint8Array, trust: TrustStore, opensslError: string | undefined): Candidate => {
+  let certificate: Certificate;
+  try {
+    // A copy: Node hands out views of a pool.
+    certificate = parseCertificate(Uint8Array.from(der));
+  } catch (cause) {
+    throw new Refusal('ERR_PEER_PROFILE', 'the client certificate is not strict DER of RFC 5280: issue it anew', {}, cause);
+  }
+  const issuer = trust.issuerOf(certificate);
+  if (issuer === undefined) {
+    if (opensslError !== undefined) {
+      throw new Refusal(codeOfOpensslError(opensslError) === 'ERR_PEER_PROFILE' ? 'ERR_PEER_PROFILE' : 'ERR_PEER_UNTRUSTED',
+        `no trusted authority issued the client certificate (${opensslError}): enroll with this gateway's CA`, { certificate });
+    }
+    throw new Refusal('ERR_PEER_ISSUER', 'the client certificate leads to a trusted root but was not issued by a pinned issuing CA', { certificate });
+  }
+  return { certificate, issuer, principal: principalOf(certificate, issuer.issuerId), known: false };
+};
+
+const judge = (candidate: Candidate, facts: PeerFacts, checks: PeerChecks, known: boolean): PeerVerdict => {
+  const { certificate, issuer, principal } = candidate;
+  if (!known) {
+    return refused(new Refusal('ERR_PEER_UNKNOWN_SERIAL', 'the issuing CA signed this certificate but its inventory does not know it: treat the CA key as misused', candidate), facts);
+  }
+  candidate.known = true;
+  const problem = statusProblem(principal, certificate, issuer, checks);
+  if (problem !== undefined) return { ok: false, error: problem, facts: describe(candidate, facts) };
+  const peer = {
+    principal,
+    certificate: certificate.der,
+    expiresAt: expiryOf(certificate, issuer),
+    remoteAddress: facts.remoteAddress,
+    resumed: facts.resumed,
+  } as unknown as VerifiedPeer;
+  return { ok: true, peer, certificate, issuer };
+};
+
+const refused = (refusal: Refusal, facts: PeerFacts): PeerVerdict => {
+  const description = describe(refusal.about, facts);
+  const { subject, serial, issuer, thumbprint } = description;
+  const error = new SallyportError(refusal.code, refusal.message, { facts: { subject, serial, issuer, thumbprint }, cause: refusal.cause });
+  return { ok: false, error, facts: description };
+};
+
+const describe = ({ certificate, issuer }: Refusal['about'], facts: PeerFacts): PeerDescription => ({
+  subject: certificate === undefined ? undefined : formatName(certificate.subject),
+  serial: certificate?.serial,
+  issuer: issuer?.issuerId,
+  thumbprint: certificate?.thumbprint ?? (facts.certificate === undefined ? undefined : hash('sha256', facts.certificate, 'hex')),
+  address: facts.remoteAddress,
+});
