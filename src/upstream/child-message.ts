@@ -1,5 +1,6 @@
 /** What routing needs to know of a line that a child wrote. The text itself is carried on as it is. */
 import type { RequestId } from '../mcp/message.ts';
+import { isObject, isRequestId } from '../mcp/read-messages.ts';
 import { splitBatch } from './json-text.ts';
 
 export type ChildMessage =
@@ -53,21 +54,17 @@ const parsed = (line: string): unknown => {
 };
 
 const readMessage = (value: unknown, text: string): ChildMessage | undefined => {
-  if (!isRecord(value)) return undefined;
+  if (!isObject(value)) return undefined;
   const { id, method, params } = value;
   if (typeof method === 'string') {
     if (id === undefined) {
-      const progressToken = isRecord(params) && isId(params['progressToken']) ? params['progressToken'] : undefined;
+      const progressToken = isObject(params) && isRequestId(params['progressToken']) ? params['progressToken'] : undefined;
       return { kind: 'notification', text, concernsSession: sessionNotifications.has(method), progressToken };
     }
-    return isId(id) ? { kind: 'request', id, text, concernsSession: false, progressToken: undefined } : undefined;
+    return isRequestId(id) ? { kind: 'request', id, text, concernsSession: false, progressToken: undefined } : undefined;
   }
-  if (!isId(id) || !(Object.hasOwn(value, 'result') || Object.hasOwn(value, 'error'))) return undefined;
+  if (!isRequestId(id) || !(Object.hasOwn(value, 'result') || Object.hasOwn(value, 'error'))) return undefined;
   const result = value['result'];
-  const revision = isRecord(result) && typeof result['protocolVersion'] === 'string' ? result['protocolVersion'] : undefined;
+  const revision = isObject(result) && typeof result['protocolVersion'] === 'string' ? result['protocolVersion'] : undefined;
   return { kind: 'response', id, text, revision };
 };
-
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-
-const isId = (value: unknown): value is RequestId => typeof value === 'string' || typeof value === 'number';

@@ -4,6 +4,7 @@
  */
 import { SallyportError } from '../errors.ts';
 import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
+import { isObject, isRequestId } from '../mcp/read-messages.ts';
 import { readChildLine } from './child-message.ts';
 import type { ChildMessage } from './child-message.ts';
 import { EventLog, parseEventId } from './event-log.ts';
@@ -290,9 +291,7 @@ const linesOf = (request: UpstreamRequest): readonly string[] => {
   return texts.map(toOneLine);
 };
 
-const isRequestId = (value: unknown): value is RequestId => typeof value === 'string' || typeof value === 'number';
-
 const progressTokenOf = (meta: unknown): RequestId | undefined => {
-  if (typeof meta !== 'object' || meta === null || !('progressToken' in meta)) return undefined;
-  return isRequestId(meta.progressToken) ? meta.progressToken : undefined;
+  const token = isObject(meta) ? meta['progressToken'] : undefined;
+  return isRequestId(token) ? token : undefined;
 };
