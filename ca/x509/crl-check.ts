@@ -5,6 +5,9 @@ import { formatName, namesEqual } from './name.ts';
 import type { Certificate } from './certificate.ts';
 import type { Crl } from './crl-reader.ts';
 
+/** What scope depends on; kept when the entries have gone into an index. */
+export type CrlHead = Pick<Crl, 'issuerNameDer' | 'issuer' | 'issuingDistributionPoint' | 'crlNumber' | 'thisUpdate' | 'nextUpdate'>;
+
 export interface CrlFreshness {
   readonly at: Date;
   /** Oldest acceptable age since thisUpdate. Required in effect for a CRL without nextUpdate, which is refused otherwise. */
@@ -50,12 +53,12 @@ export function checkCrlFreshness(crl: Crl, { at, maxAgeMs, toleranceMs = 0 }: C
 }
 
 /** Whether the CRL speaks about the certificate; `checkCrlCovers` says why not. */
-export function crlCovers(crl: Crl, certificate: Certificate): boolean {
+export function crlCovers(crl: CrlHead, certificate: Certificate): boolean {
   return uncovered(crl, certificate) === undefined;
 }
 
 /** Refuses with `ERR_CRL_ISSUER` or `ERR_CRL_SCOPE` when absence from this CRL would say nothing about the certificate. */
-export function checkCrlCovers(crl: Crl, certificate: Certificate): void {
+export function checkCrlCovers(crl: CrlHead, certificate: Certificate): void {
   const refused = uncovered(crl, certificate);
   if (refused !== undefined) throw refused;
 }
@@ -81,7 +84,7 @@ function checkKind(crl: Crl, kind: 'complete' | 'delta'): void {
   if (scope.onlyAttributeCertificates) throw refusal(crl, 'ERR_CRL_SCOPE', 'the CRL covers attribute certificates only; use one for public key certificates');
 }
 
-function uncovered(crl: Crl, certificate: Certificate): CaError | undefined {
+function uncovered(crl: CrlHead, certificate: Certificate): CaError | undefined {
   if (!namesEqual(crl.issuerNameDer, certificate.issuerNameDer)) return refusal(crl, 'ERR_CRL_ISSUER', 'the certificate has another issuer than the CRL');
   // RFC 5280 §6.3.3: a point with cRLIssuer leads to an indirect CRL, one with reasons covers only those.
   const points = certificate.crlDistributionPoints?.filter((point) => !point.foreignIssuer && !point.limitedReasons);
@@ -97,7 +100,7 @@ function uncovered(crl: Crl, certificate: Certificate): CaError | undefined {
 }
 
 /** RFC 5280 §6.3.3 (b)(2)(ii) and (iii). */
-function kindMismatch(crl: Crl, certificate: Certificate): CaError | undefined {
+function kindMismatch(crl: CrlHead, certificate: Certificate): CaError | undefined {
   const scope = crl.issuingDistributionPoint;
   if (scope === undefined || (!scope.onlyUserCertificates && !scope.onlyCaCertificates)) return undefined;
   // Before version 3 nothing says whether a certificate is a CA's.
@@ -108,7 +111,7 @@ function kindMismatch(crl: Crl, certificate: Certificate): CaError | undefined {
   return undefined;
 }
 
-function refusal(crl: Crl, code: 'ERR_CRL_ISSUER' | 'ERR_CRL_SCOPE' | 'ERR_CRL_SIGNATURE' | 'ERR_CRL_STALE', message: string): CaError {
+function refusal(crl: CrlHead, code: 'ERR_CRL_ISSUER' | 'ERR_CRL_SCOPE' | 'ERR_CRL_SIGNATURE' | 'ERR_CRL_STALE', message: string): CaError {
   return new CaError(code, message, {
     facts: {
       issuer: formatName(crl.issuer),

@@ -3,7 +3,7 @@ export { checkCrlCovers, checkCrlFreshness, crlCovers, verifyCrl } from './crl-c
 export { CrlEntryCursor } from './crl-entry.ts';
 export { MAX_CRL_OCTETS, parseCrl } from './crl-reader.ts';
 export { CrlEntryBuffer, encodeTbsCrl } from './crl-writer.ts';
-export type { CrlFreshness, CrlVerification } from './crl-check.ts';
+export type { CrlFreshness, CrlHead, CrlVerification } from './crl-check.ts';
 export type { EntryVisitor } from './crl-entry.ts';
 export type { Crl, RevokedEntry } from './crl-reader.ts';
 export type { CrlEntry, TbsCrlFields } from './crl-writer.ts';

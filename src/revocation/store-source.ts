@@ -1,0 +1,75 @@
+/**
+ * Fills the index from the store of our own CA and follows its change feed. Fails closed: when the
+ * feed has not confirmed for `maxSilenceMs` that everything was heard, the status of the issuers'
+ * certificates is unknown until it does again.
+ */
+import type { CaStore, Clock, IssuerId } from '../../ca/ports.ts';
+import type { Change, ChangeFeed } from '../store/changes.ts';
+import type { RevocationIndex } from './revocation-index.ts';
+
+export interface StoreSourceOptions {
+  readonly store: Pick<CaStore, 'revokedSerials'>;
+  readonly changes: Pick<ChangeFeed, 'subscribe' | 'latest' | 'currentAsOf'>;
+  readonly issuers: readonly IssuerId[];
+  readonly index: RevocationIndex;
+  readonly clock: Clock;
+  /** Bound of staleness. Default 30,000. */
+  readonly maxSilenceMs?: number | undefined;
+  /** How often the feed is asked whether it is current. Default a tenth of `maxSilenceMs`. */
+  readonly checkMs?: number | undefined;
+  /** A change was applied and its connections were cut; for `ChangeFeed.acknowledge`. */
+  readonly onApplied?: ((change: Change, millis: number) => void) | undefined;
+}
+
+export class StoreSource {
+  readonly #options: StoreSourceOptions;
+  readonly #maxSilenceMs: number;
+  #unsubscribe: (() => Promise<void>) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: StoreSourceOptions) {
+    this.#options = options;
+    this.#maxSilenceMs = options.maxSilenceMs ?? 30_000;
+  }
+
+  /** Resolves when everything revoked so far is in the index and everything to come will be. @throws CaError `ERR_STORE_UNAVAILABLE` */
+  async start(): Promise<void> {
+    const { changes, issuers, store, index, checkMs = this.#maxSilenceMs / 10 } = this.#options;
+    // First listen, then read: what is committed in between arrives twice instead of never.
+    const after = await changes.latest();
+    this.#unsubscribe = await changes.subscribe((change) => { this.#apply(change); }, { after });
+    try {
+      for (const issuerId of issuers) {
+        await index.loadInBackground(issuerId, store.revokedSerials(issuerId), () => ({ freshUntil: this.#freshUntil() }));
+      }
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    this.#timer = setInterval(() => { this.#confirm(); }, checkMs).unref();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    const unsubscribe = this.#unsubscribe;
+    this.#unsubscribe = undefined;
+    await unsubscribe?.();
+  }
+
+  #apply(change: Change): void {
+    const started = performance.now();
+    const { issuerId, serial, reason, at } = change;
+    this.#options.index.add([{ issuerId, serial, reason, revokedAt: at }]);
+    this.#options.onApplied?.(change, performance.now() - started);
+  }
+
+  #confirm(): void {
+    const freshUntil = this.#freshUntil();
+    for (const issuerId of this.#options.issuers) this.#options.index.setFreshUntil(issuerId, freshUntil);
+  }
+
+  #freshUntil(): number {
+    const asOf = this.#options.changes.currentAsOf();
+    return asOf === undefined ? 0 : asOf.getTime() + this.#maxSilenceMs;
+  }
+}
