@@ -51,6 +51,8 @@ const possiblyInexact = /(?:^|[[:,\s])-?(?:[\d.]{16}|\d[\d.]*[eE])/;
 export const hasExactNumbers = (text: string): boolean => !possiblyInexact.test(text) || !someNumber(text, isInexact);
 
 const isInexact = (literal: string): boolean => {
+  // Nobody writes so many digits but to probe; the patterns below are for short texts.
+  if (literal.length > maxLiteral) return true;
   const value = Number(literal);
   if (Number.isSafeInteger(value) && String(value) === literal) return false;
   // The shortest spelling of a double is read as that double by everyone.
@@ -61,4 +63,5 @@ const isInexact = (literal: string): boolean => {
   return digits.length > 15 || Math.abs(value) < smallestNormal || !Number.isFinite(value);
 };
 
+const maxLiteral = 64;
 const smallestNormal = 2 ** -1022;

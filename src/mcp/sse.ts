@@ -14,8 +14,9 @@ export interface SseDecoderOptions {
 /** Takes a stream in pieces of any size and gives the same events however it was cut. */
 export class SseDecoder {
   readonly #maxEventBytes: number;
-  /** What came of a line that has not ended yet. */
-  #parts: Buffer[] = [];
+  /** What came of a line that has not ended yet, at the start of a buffer that doubles as it fills. */
+  #partial = Buffer.alloc(0);
+  #partialLength = 0;
   #eventBytes = 0;
   #afterCarriageReturn = false;
   #firstLine = true;
@@ -50,8 +51,7 @@ export class SseDecoder {
     }
     if (start < bytes.length) {
       this.#count(bytes.length - start);
-      // The caller may use its buffer again.
-      this.#parts.push(Buffer.from(bytes.subarray(start)));
+      this.#keep(bytes.subarray(start));
     }
     return events;
   }
@@ -63,9 +63,22 @@ export class SseDecoder {
     }
   }
 
+  /** Copied, since the caller may use its buffer again. */
+  #keep(bytes: Buffer): void {
+    const length = this.#partialLength + bytes.length;
+    if (length > this.#partial.length) {
+      const larger = Buffer.alloc(Math.max(1024, length * 2));
+      larger.set(this.#partial.subarray(0, this.#partialLength));
+      this.#partial = larger;
+    }
+    this.#partial.set(bytes, this.#partialLength);
+    this.#partialLength = length;
+  }
+
   #take(end: Buffer): string {
-    const line = this.#parts.length === 0 ? end : Buffer.concat([...this.#parts, end]);
-    this.#parts = [];
+    if (this.#partialLength > 0) this.#keep(end);
+    const line = this.#partialLength > 0 ? this.#partial.subarray(0, this.#partialLength) : end;
+    this.#partialLength = 0;
     if (!isUtf8(line)) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the event stream is not UTF-8');
     return line.toString('utf8');
   }

@@ -57,4 +57,12 @@ describe('whether doubles tell the numbers apart', () => {
   test.each(['9007199254740993', '9007199254740992', '-12345678901234567890', '1e400', '1e-400', '[{"a":9007199254740993.0}]', '0.1234567890123456789', '1.00000000000000001', '3.00e-310'])('%s: no', (text) => {
     expect(hasExactNumbers(text)).toBe(false);
   });
+
+  test('a number of a million digits is judged at once', () => {
+    const startedAt = performance.now();
+    expect(hasExactNumbers(`[1${'0'.repeat(1_000_000)}1]`)).toBe(false);
+    expect(hasExactNumbers(`[0.${'0'.repeat(1_000_000)}1]`)).toBe(false);
+    expect(roundTrip(`[1${'0'.repeat(1_000_000)}1]`)).toHaveLength(1_000_004);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+  });
 });

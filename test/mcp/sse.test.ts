@@ -61,6 +61,13 @@ describe('reading a stream', () => {
     expect(decoder.push(Buffer.from('c\n\n'))).toStrictEqual([event({ data: 'abc' })]);
   });
 
+  test('a large event may come octet by octet', () => {
+    const bytes = Buffer.from(`data: ${'é'.repeat(100_000)}\n\ndata: b\n\n`);
+    const decoder = new SseDecoder({ maxEventBytes: 1_000_000 });
+    const events = Array.from(bytes, (_, index) => decoder.push(bytes.subarray(index, index + 1))).flat();
+    expect(events).toStrictEqual([event({ data: 'é'.repeat(100_000) }), event({ data: 'b' })]);
+  });
+
   test('however a stream is cut, it gives the same events', () => {
     const line = fc.oneof(fc.constantFrom('', '', 'data: a', 'data', 'id: 1', 'event: e', 'retry: 5', ': c', '\ufeffdata: b', 'data: é😀'), fc.string({ maxLength: 8 }));
     const stream = fc.array(fc.tuple(line, fc.constantFrom('\n', '\r', '\r\n', '\n\n')), { maxLength: 20 }).map((lines) => Buffer.from(lines.flat().join('')));

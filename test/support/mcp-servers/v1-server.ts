@@ -43,8 +43,9 @@ const addTools = (server: McpServer): void => {
     const { _meta: meta } = extra;
     const progressToken = meta?.progressToken;
     for (let progress = 1; progress <= steps; progress += 1) {
-      await sleep(milliseconds, undefined, { signal: extra.signal });
       if (progressToken !== undefined) await extra.sendNotification({ method: 'notifications/progress', params: { progressToken, progress, total: steps } });
+      // After the report: a client drops progress that arrives in one piece with the result.
+      await sleep(milliseconds, undefined, { signal: extra.signal });
     }
     return text(`${steps} steps`);
   });

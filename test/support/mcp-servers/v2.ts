@@ -25,8 +25,9 @@ export const createV2Server = (): McpServer => {
     const { _meta: meta } = context.mcpReq;
     const progressToken = meta?.progressToken;
     for (let progress = 1; progress <= steps; progress += 1) {
-      await sleep(milliseconds, undefined, { signal: context.mcpReq.signal });
       if (progressToken !== undefined) await context.mcpReq.notify({ method: 'notifications/progress', params: { progressToken, progress, total: steps } });
+      // After the report: a client drops progress that arrives in one piece with the result.
+      await sleep(milliseconds, undefined, { signal: context.mcpReq.signal });
     }
     return text(`${steps} steps`);
   });
