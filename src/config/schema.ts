@@ -1,0 +1,207 @@
+/**
+ * sallyport.yaml: every key with its type, default and meaning. Strict: unknown keys are errors.
+ * The reference in the documentation is generated from this file (`configReference`).
+ */
+import { z } from 'zod';
+import { parseDuration } from './duration.ts';
+import { parseListenAddress } from './listen-address.ts';
+
+const keyAlgorithms = ['p256', 'p384', 'ed25519', 'rsa2048', 'rsa3072', 'rsa4096', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const;
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+
+/** Type names for the reference, by schema. */
+const typeNames = z.registry<{ readonly type: string }>();
+
+const duration = () =>
+  z
+    .string('must be a duration such as 24h or 15m')
+    .transform((text, context) => {
+      const millis = parseDuration(text);
+      if (millis === undefined || millis === 0) {
+        context.addIssue('must be a duration such as 24h or 15m (ms, s, m, h, d)');
+        return z.NEVER;
+      }
+      return millis;
+    })
+    .register(typeNames, { type: 'duration' });
+
+const listenAddress = () =>
+  z
+    .string('must be host:port')
+    .transform((text, context) => {
+      const address = parseListenAddress(text);
+      if (address === undefined) {
+        context.addIssue('must be host:port, such as localhost:8443, or [::1]:8443 for IPv6');
+        return z.NEVER;
+      }
+      return address;
+    })
+    .register(typeNames, { type: 'host:port' });
+
+const httpUrl = (protocols: readonly string[], what: string) =>
+  z
+    .string(`must be ${what}`)
+    .refine((text) => {
+      const url = URL.parse(text);
+      return url !== null && protocols.includes(url.protocol) && url.username === '' && url.password === '' && url.hash === '';
+    }, `must be ${what}, without user name and fragment`)
+    .transform((text) => text.replace(/\/+$/, ''))
+    .register(typeNames, { type: 'URL' });
+
+const hostName = z.string().regex(/^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)$/, 'must be a lower-case host name without port');
+const origin = z.string().refine((text) => URL.parse(text)?.origin === text, 'must be an origin such as https://app.example');
+const count = (least: number, most: number) => z.int('must be a whole number').min(least, `must be at least ${least}`).max(most, `must be at most ${most}`);
+const text = () => z.string('must be a text: quote it');
+
+const limits = z.strictObject({
+  bodyBytes: count(1_024, 1_073_741_824).default(4 * 1024 * 1024).describe('Longest request body in octets; more is answered 413'),
+  bodyTimeoutMs: count(100, 3_600_000).default(10_000).describe('Time a peer has to send a request body; then 408'),
+  sessionsPerPrincipal: count(1, 1_000_000).default(32).describe('MCP sessions one agent may hold; more are answered 429'),
+  streamsPerPrincipal: count(1, 1_000_000).default(16).describe('Open SSE streams one agent may hold'),
+  requestsPerPrincipal: count(1, 1_000_000).default(64).describe('Requests of one agent in flight at once'),
+  sessionIdleMs: count(1_000, 604_800_000).default(1_800_000).describe('A session without a request or an open stream ends after this time'),
+  upstreamTimeoutMs: count(100, 86_400_000).default(120_000).describe('Time an upstream has for an answer, or between two events of a stream'),
+  eventBufferPerStream: count(1, 1_000_000).default(256).describe('Events kept for a stream that a client may resume'),
+});
+
+const gateway = z.strictObject({
+  listen: listenAddress().prefault('localhost:8443').describe('Where agents connect, mutual TLS only'),
+  public: z.union([listenAddress(), z.literal(false)], { error: 'must be host:port, or false for none' }).prefault('127.0.0.1:8080').register(typeNames, { type: 'host:port | false' }).describe('Plain HTTP for CRLs, CA certificates, /healthz and /readyz; false for none'),
+  enroll: z.union([listenAddress(), z.literal(false)], { error: 'must be host:port, or false for none' }).prefault('localhost:8444').register(typeNames, { type: 'host:port | false' }).describe('TLS for enrollment with a token and for renewal; false for none'),
+  url: httpUrl(['https:'], 'an https URL').optional().describe('What agents dial, without the /mcp path. Default: https:// and the host and port of `listen`'),
+  enrollUrl: httpUrl(['https:'], 'an https URL').optional().describe('What agents dial to enroll and renew. Default: https:// and the host and port of `enroll`'),
+  allowedHosts: z.array(hostName).optional().describe('Host names accepted in the Host header. Default: the hosts of `url`, `enrollUrl` and `listen`, and the loopback names when it listens on loopback'),
+  allowedOrigins: z.array(origin).default([]).describe('Origins of web pages that may call the gateway; a request with any other Origin is refused'),
+  minTlsVersion: z.enum(['TLSv1.3', 'TLSv1.2'], { error: 'must be TLSv1.3 or TLSv1.2' }).default('TLSv1.3').describe('Oldest TLS version accepted'),
+  limits: limits.prefault({}).describe('Caps for each agent'),
+});
+
+/** Lifetimes are checked by the authority, which knows what fits together. */
+const profile = z.strictObject({
+  kind: z.enum(['agent', 'agent-spiffe', 'server'], { error: 'must be agent, agent-spiffe or server' }).describe('What the certificates are for: client, client and server, or server'),
+  defaultTtl: text().optional().describe('Lifetime when none is asked for'),
+  maxTtl: text().optional().describe('Longest lifetime'),
+  backdateSeconds: count(0, 3_600).optional().describe('How far notBefore lies in the past, for peers whose clock is slow'),
+  keyAlgorithms: z.array(z.enum(keyAlgorithms)).optional().describe('Subject keys accepted'),
+  organizationalUnits: z.array(text()).optional().describe('Organizational units that may be granted'),
+  organization: text().optional().describe('O attribute of every subject'),
+  status: z.enum(['crl', 'noRevAvail'], { error: 'must be crl or noRevAvail' }).optional().describe('noRevAvail: short-lived, RFC 9608, at most 7 days'),
+});
+
+const ca = z.strictObject({
+  keyAlgorithm: z.enum(keyAlgorithms, { error: `must be one of ${keyAlgorithms.join(', ')}` }).default('p256').describe('Keys made for agents and servers'),
+  defaultTtl: duration().prefault('24h').describe('Lifetime of an agent certificate when none is asked for'),
+  maxTtl: duration().prefault('90d').describe('Longest lifetime of an agent certificate'),
+  serverTtl: duration().prefault('90d').describe('Lifetime of the gateway\'s own certificate'),
+  maxLivePerAgent: count(1, 1_000).default(2).describe('Live certificates one agent may hold; two, so that a renewal overlaps'),
+  profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe and server'),
+});
+
+const audit = z.strictObject({
+  maxDelayMs: count(0, 60_000).default(50).describe('Longest time a decision waits to be written together with others'),
+  arguments: z.enum(['digest', 'full'], { error: 'must be digest or full' }).default('digest').describe('What the log keeps of tool arguments: their SHA-256, or all of them'),
+});
+
+const variables = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable'), text());
+
+const commandUpstream = z.strictObject({
+  command: z.array(text().min(1)).min(1, 'must hold at least the program').describe('Program and arguments of an MCP server on stdio; one child for each session'),
+  env: variables.default({}).describe('Environment variables for the program, besides PATH, HOME and the like'),
+  cwd: text().min(1).optional().describe('Directory to run in, relative to the data directory'),
+});
+
+const urlUpstream = z.strictObject({
+  url: httpUrl(['http:', 'https:'], 'an http or https URL').describe('Address of an MCP server on Streamable HTTP'),
+  headers: z.record(z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/, 'must be a header name'), text().regex(/^[\t\u0020-\u007e]*$/, 'must be visible ASCII')).default({}).describe('Headers added to every request, such as an Authorization of the gateway\'s own'),
+});
+
+const upstream = z.union([commandUpstream, urlUpstream], { error: 'must hold either command (a list) or url' });
+
+const upstreamName = z.string().regex(/^(?!mcp$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'an upstream name is 1 to 63 lower-case letters, digits and dashes, and not mcp');
+
+export const configSchema = z.strictObject({
+  name: text().min(1).max(64).default('Sallyport').describe('Name of the organization, in the subject of the CA certificates'),
+  trustDomain: z.string().regex(/^[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?$/, 'must be a lower-case name such as acme.internal').default('sallyport.internal').describe('SPIFFE trust domain: agents are spiffe://<trust domain>/agent/<name>'),
+  publicUrl: httpUrl(['http:', 'https:'], 'an http or https URL').optional().describe('Where others reach the public listener; goes into certificates as CRL and issuer address. Absent: certificates carry neither'),
+  gateway: gateway.prefault({}).describe('The listeners'),
+  ca: ca.prefault({}).describe('What is issued'),
+  store: text().regex(/^(sqlite:.+|postgres(ql)?:\/\/.+)$/, 'must be sqlite:<file>, or postgres://…').default('sqlite:sallyport.db').describe('Where certificates, tokens and the audit log are kept: sqlite:<file relative to the data directory>, or postgres://…'),
+  policy: text().min(1).default('policy.yaml').describe('The policy file, relative to the data directory'),
+  audit: audit.prefault({}).describe('The audit log'),
+  upstreams: z.union([z.record(upstreamName, upstream), z.null().transform(() => ({}))], { error: 'must be a map of names to upstreams' }).default({}).describe('MCP servers behind the gateway. One alone is served at /mcp, several at /<name>/mcp'),
+  log: z.strictObject({ level: z.enum(logLevels, { error: `must be one of ${logLevels.join(', ')}` }).default('info').describe('Least severe log level written') }).prefault({}).describe('The log, on standard error'),
+});
+
+export type ConfigFile = z.output<typeof configSchema>;
+export type UpstreamConfig = z.output<typeof upstream>;
+export type CommandUpstreamConfig = z.output<typeof commandUpstream>;
+export type UrlUpstreamConfig = z.output<typeof urlUpstream>;
+
+/** Which keys may stand at a path, for "did you mean". */
+export function configKeysAt(path: readonly PropertyKey[]): readonly string[] {
+  if (path.length === 0) return Object.keys(configSchema.shape);
+  const [first, second] = path;
+  if (first === 'upstreams') return [...Object.keys(commandUpstream.shape), ...Object.keys(urlUpstream.shape)];
+  if (first === 'gateway') return Object.keys(second === 'limits' ? limits.shape : gateway.shape);
+  if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : ca.shape);
+  if (first === 'audit') return Object.keys(audit.shape);
+  return first === 'log' ? ['level'] : [];
+}
+
+export interface ConfigReferenceRow {
+  /** Dotted. */
+  readonly key: string;
+  readonly type: string;
+  /** As it would be written in the file; undefined when there is none. */
+  readonly default: string | undefined;
+  readonly description: string;
+}
+
+/** One row for each key, in the order of the schema. */
+export function configReference(): readonly ConfigReferenceRow[] {
+  return [
+    ...rowsOf(configSchema, ''),
+    ...rowsOf(profile, 'ca.profiles.<name>.'),
+    ...rowsOf(commandUpstream, 'upstreams.<name>.'),
+    ...rowsOf(urlUpstream, 'upstreams.<name>.'),
+  ].toSorted((a, b) => topLevel(a.key) - topLevel(b.key));
+}
+
+const topLevel = (key: string): number => Object.keys(configSchema.shape).indexOf(key.split('.', 1)[0] ?? '');
+
+function rowsOf(object: z.ZodObject, prefix: string): readonly ConfigReferenceRow[] {
+  return Object.entries(object.shape).flatMap(([key, schema]) => {
+    const inner = unwrap(schema as z.ZodType);
+    if (inner instanceof z.ZodObject) return rowsOf(inner, `${prefix}${key}.`);
+    return [{ key: prefix + key, type: typeOf(schema as z.ZodType), default: defaultOf(schema as z.ZodType), description: (schema as z.ZodType).description ?? '' }];
+  });
+}
+
+function unwrap(schema: z.ZodType): z.ZodType {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) return unwrap(schema.unwrap() as z.ZodType);
+  return schema;
+}
+
+function defaultOf(schema: z.ZodType): string | undefined {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
+    const value: unknown = schema.def.defaultValue;
+    return typeof value === 'string' ? value : JSON.stringify(value);
+  }
+  return undefined;
+}
+
+function typeOf(schema: z.ZodType): string {
+  for (let at: z.ZodType = schema; ; at = (at as z.ZodOptional).unwrap() as z.ZodType) {
+    const named = typeNames.get(at);
+    if (named !== undefined) return named.type;
+    if (!(at instanceof z.ZodDefault || at instanceof z.ZodPrefault || at instanceof z.ZodOptional)) return plainType(at);
+  }
+}
+
+function plainType(schema: z.ZodType): string {
+  if (schema instanceof z.ZodEnum) return schema.options.join(' | ');
+  if (schema instanceof z.ZodNumber) return 'integer';
+  if (schema instanceof z.ZodString) return 'text';
+  if (schema instanceof z.ZodArray) return 'list of texts';
+  return 'map';
+}
