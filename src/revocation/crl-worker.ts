@@ -19,6 +19,6 @@ if (parentPort !== null) {
   } catch (error) {
     const coded = error instanceof CodedError ? error : undefined;
     const message = error instanceof Error ? error.message : 'the CRL could not be read';
-    parentPort.postMessage({ ok: false, code: coded?.code as CaErrorCode | undefined, message, facts: coded?.facts ?? {} } satisfies CrlWorkerAnswer);
+    parentPort.postMessage({ ok: false, code: coded?.code as CaErrorCode | undefined, message, facts: coded?.facts ?? {} } satisfies CrlWorkerAnswer, []);
   }
 }
