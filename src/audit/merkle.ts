@@ -9,7 +9,7 @@ export type MerkleHash = Uint8Array;
 
 const hashLength = 32;
 
-const sha256 = (...parts: readonly Uint8Array[]): MerkleHash => hash('sha256', Buffer.concat(parts), 'buffer');
+const sha256 = (...parts: readonly Uint8Array[]): MerkleHash => new Uint8Array(hash('sha256', Buffer.concat(parts), 'buffer'));
 
 // RFC 6962 §2.1: different first octets for leaves and nodes, so that one can never be passed off as the other.
 const leafPrefix = Uint8Array.of(0);
