@@ -1,5 +1,5 @@
 /** CRLs to be signed (RFC 5280 §5), written straight into one growing buffer so that a million entries cost a fraction of a second. */
-import { TAG, element, explicit, integer, sequence, utcOrGeneralizedTime } from './der.ts';
+import { TAG, elementHeader, explicit, integer, sequence, utcOrGeneralizedTime } from './der.ts';
 import {
   encodeAuthorityKeyIdentifier,
   encodeCrlNumber,
@@ -54,7 +54,7 @@ export function encodeTbsCrl(fields: TbsCrlFields): Uint8Array {
     utcOrGeneralizedTime(fields.thisUpdate),
     utcOrGeneralizedTime(fields.nextUpdate),
     // RFC 5280 §5.1.2.6: the list is absent, not empty, when nothing is revoked.
-    ...(entries.count === 0 ? [] : [element(TAG.sequence, entries.octets())]),
+    ...(entries.count === 0 ? [] : [elementHeader(TAG.sequence, entries.octets().length), entries.octets()]),
     explicit(0, sequence(...extensions)),
   );
 }
@@ -67,8 +67,9 @@ export class CrlEntryBuffer {
   #bytes: Uint8Array;
   #length = 0;
   #count = 0;
-  #lastSecond = Number.NaN;
-  #lastTime: Uint8Array = new Uint8Array(0);
+  #day = Number.NaN;
+  /** The encoded time of the last entry: the date is formatted once a day, the time of day in place. */
+  #time: Uint8Array = new Uint8Array(0);
 
   constructor(options: { expectedEntries?: number } = {}) {
     this.#bytes = Buffer.allocUnsafeSlow(Math.max(1, options.expectedEntries ?? 64) * 52 + MAX_ENTRY);
@@ -83,13 +84,7 @@ export class CrlEntryBuffer {
     const bytes = this.#bytes;
     const start = this.#length;
     let at = typeof serial === 'string' ? putHexSerial(bytes, start + 2, serial) : putSerial(bytes, start + 2, serial);
-    // Entries tend to come in order of time or all at one moment.
-    const second = Math.floor(revokedAt.getTime() / 1000);
-    if (second !== this.#lastSecond) {
-      this.#lastTime = utcOrGeneralizedTime(revokedAt);
-      this.#lastSecond = second;
-    }
-    at = put(bytes, at, this.#lastTime);
+    at = this.#putTime(at, revokedAt);
     // RFC 5280 §5.3.1: absent rather than unspecified, and no empty list of extensions.
     const extensions = REASON_EXTENSIONS.get(reason);
     if (extensions !== undefined) at = put(bytes, at, extensions);
@@ -103,6 +98,24 @@ export class CrlEntryBuffer {
   /** View of everything added so far; adding more may move it. */
   octets(): Uint8Array {
     return this.#bytes.subarray(0, this.#length);
+  }
+
+  #putTime(at: number, moment: Date): number {
+    const second = Math.floor(moment.getTime() / 1000);
+    const day = Math.floor(second / 86_400);
+    if (day !== this.#day) {
+      this.#time = utcOrGeneralizedTime(moment);
+      this.#day = day;
+    }
+    const time = this.#time;
+    const ofDay = second - day * 86_400;
+    const hour = (ofDay / 3600) | 0;
+    const minute = ((ofDay - hour * 3600) / 60) | 0;
+    // Both forms end in HHMMSSZ.
+    putPair(time, time.length - 7, hour);
+    putPair(time, time.length - 5, minute);
+    putPair(time, time.length - 3, ofDay - hour * 3600 - minute * 60);
+    return put(this.#bytes, at, time);
   }
 
   #grow(): void {
@@ -157,10 +170,19 @@ function putHexSerial(bytes: Uint8Array, at: number, serial: SerialHex): number 
   return to;
 }
 
+function putPair(bytes: Uint8Array, at: number, value: number): void {
+  const tens = (value / 10) | 0;
+  bytes[at] = 0x30 + tens;
+  bytes[at + 1] = 0x30 + value - tens * 10;
+}
+
+/** Values of the lower-case hex digits by character code; 16 marks the others. */
+const NIBBLES = Uint8Array.from({ length: 128 }, (_, code) => (code >= 0x30 && code <= 0x39 ? code - 0x30 : code >= 0x61 && code <= 0x66 ? code - 0x57 : 16));
+
 function nibble(code: number): number {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30;
-  if (code >= 0x61 && code <= 0x66) return code - 0x57;
-  throw new TypeError('a serial has whole octets in lower-case hex');
+  const value = NIBBLES[code] ?? 16;
+  if (value === 16) throw new TypeError('a serial has whole octets in lower-case hex');
+  return value;
 }
 
 /** RFC 5280 §4.1.2.2. */

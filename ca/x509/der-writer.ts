@@ -9,20 +9,25 @@ const encoder = new TextEncoder();
 export function element(tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
-  const header = length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : length < 0x1000000 ? 5 : 6;
-  const out = new Uint8Array(header + length);
-  out[0] = tag;
-  if (header === 2) out[1] = length;
-  else {
-    out[1] = 0x80 | (header - 2);
-    for (let i = header - 1, rest = length; i >= 2; i--, rest = Math.floor(rest / 256)) out[i] = rest % 256;
-  }
-  let at = header;
+  const header = elementHeader(tag, length);
+  // Large ones (CRLs) are not worth zeroing first; every octet is written below.
+  const out = length > 65_536 ? new Uint8Array(Buffer.allocUnsafeSlow(header.length + length).buffer) : new Uint8Array(header.length + length);
+  out.set(header);
+  let at = header.length;
   for (const part of parts) {
     out.set(part, at);
     at += part.length;
   }
   return out;
+}
+
+/** Identifier and minimal length of an element, for content that is written elsewhere. */
+export function elementHeader(tag: number, length: number): Uint8Array {
+  if (length < 0x80) return Uint8Array.of(tag, length);
+  if (length < 0x100) return Uint8Array.of(tag, 0x81, length);
+  if (length < 0x10000) return Uint8Array.of(tag, 0x82, length >> 8, length);
+  if (length < 0x1000000) return Uint8Array.of(tag, 0x83, length >> 16, length >> 8, length);
+  return Uint8Array.of(tag, 0x84, length >> 24, length >> 16, length >> 8, length);
 }
 
 export function sequence(...parts: readonly Uint8Array[]): Uint8Array {

@@ -6,6 +6,7 @@ export {
   boolean,
   compareBytes,
   element,
+  elementHeader,
   enumerated,
   equalBytes,
   explicit,
