@@ -20,5 +20,7 @@ export const failureOf = (upstream: string, cause: unknown): SallyportError => {
 const codeOf = (error: unknown): string => {
   if (error instanceof AggregateError && error.errors.length > 0) return codeOf(error.errors[0]);
   if (typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string') return error.code;
+  // undici leaves the code out when the very first octets are no HTTP.
+  if (error instanceof Error && error.name === 'HTTPParserError') return 'HPE_INVALID';
   return 'unknown';
 };
