@@ -11,10 +11,10 @@ const INLINE_OCTETS = 64 * 1024;
 /** Copied per turn of the event loop. */
 const COPY_OCTETS = 4 * 1024 * 1024;
 
-/** @throws CaError as `indexCrl` */
-export const loadCrl = async (job: CrlToIndex): Promise<IndexedCrl> => {
+/** `octets: 'given'`: the caller needs them no longer. @throws CaError as `indexCrl` */
+export const loadCrl = async (job: CrlToIndex, options: { readonly octets: 'given' | 'kept' } = { octets: 'kept' }): Promise<IndexedCrl> => {
   if (job.crl.length <= INLINE_OCTETS) return indexCrl(job);
-  const crl = await ownedCopy(job.crl);
+  const crl = options.octets === 'given' && isWhole(job.crl) ? job.crl : await ownedCopy(job.crl);
   return inWorker({ ...job, crl });
 };
 
@@ -40,3 +40,6 @@ const ownedCopy = async (bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>> =>
   }
   return copy;
 };
+
+/** Only a buffer that nothing else has a view of may be moved. */
+const isWhole = (bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> => bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength;

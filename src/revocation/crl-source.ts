@@ -78,7 +78,7 @@ export class CrlSource {
   async #load(): Promise<'changed' | 'unchanged'> {
     const { from, issuer, index, clock, maxAgeMs } = this.#options;
     const crl = typeof from === 'string' ? await readFile(from) : await from();
-    const { head, table } = await loadCrl({ crl, issuer: issuer.der, at: clock.now(), maxAgeMs, seed: index.newSeed() });
+    const { head, table } = await loadCrl({ crl, issuer: issuer.der, at: clock.now(), maxAgeMs, seed: index.newSeed() }, { octets: typeof from === 'string' ? 'given' : 'kept' });
     const order = this.#head === undefined ? 1 : compareAge(head, this.#head);
     if (order < 0) {
       throw new CaError('ERR_CRL_STALE', 'the CRL is older than the one in use, which stays: publish the newest', {

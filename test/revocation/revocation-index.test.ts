@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { RevocationIndex } from '../../src/revocation/revocation-index.ts';
 import { hexOfWords, wordsOfBytes, wordsOfHex } from '../../src/revocation/serial-words.ts';

@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { RequestListener, Server } from 'node:http';
 import { request } from 'node:https';
 import type { RequestOptions } from 'node:https';
+import type { SecureContextOptions } from 'node:tls';
 import { attachHttp } from '../../src/tls/attach-http.ts';
 import { createTlsListener } from '../../src/tls/listener.ts';
 import type { RefusedPeer, TlsListener, TlsListenerOptions } from '../../src/tls/listener.ts';
@@ -74,7 +75,7 @@ export interface Answer {
   readonly body: string;
 }
 
-export const credentials = (pki: TestPki, identity: TestIdentity | undefined): RequestOptions => ({
+export const credentials = (pki: TestPki, identity: TestIdentity | undefined): SecureContextOptions & { servername: string } => ({
   ca: pki.root.certPem, servername: 'localhost', ...(identity === undefined ? {} : { key: identity.keyPem, cert: identity.chainPem }),
 });
 

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EXTENDED_KEY_USAGE, encodeExtension } from '../../ca/x509/extension.ts';
+import { encodeExtension } from '../../ca/x509/extension.ts';
 import { createTestPki, revokedEntry, serialBytes } from '../support/pki.ts';
 import type { TestIdentity } from '../support/pki.ts';
 import { RevocationIndex } from '../../src/revocation/revocation-index.ts';
