@@ -13,6 +13,9 @@ export const failureOf = (upstream: string, cause: unknown): SallyportError => {
     return new SallyportError('ERR_UPSTREAM_INVALID', 'the upstream does not speak HTTP properly: check that its url names an MCP server', { cause, facts });
   }
   if (code.startsWith('UND_ERR_INVALID')) return new SallyportError('ERR_INTERNAL', 'the request to the upstream could not be built', { cause, facts });
+  if (/CERT|ERR_TLS|ERR_SSL|EPROTO/u.test(code)) {
+    return new SallyportError('ERR_UPSTREAM_UNREACHABLE', 'TLS with the upstream fails: check its host name and the ca, cert and key configured for it', { cause, facts });
+  }
   return new SallyportError('ERR_UPSTREAM_UNREACHABLE', 'the upstream cannot be reached: check that it runs and that its url is right', { cause, facts });
 };
 
