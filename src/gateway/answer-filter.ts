@@ -5,6 +5,8 @@
 import { SallyportError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
 import { filterByShape, filterResult, needsFilter } from '../mcp/filters.ts';
+import type { HasClass } from '../mcp/filters.ts';
+import { isRequestId } from '../mcp/read-messages.ts';
 import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
 import { classifyServerMessage } from '../mcp/method-table.ts';
 import type { RequestId } from '../mcp/message.ts';
@@ -20,9 +22,12 @@ export interface AnswerFilterOptions {
   /** Requests of the POST that this answer belongs to; empty for a GET stream. */
   readonly pending: Map<RequestId, InFlight>;
   readonly allows: (action: Action) => boolean;
+  readonly hasClass: HasClass;
   readonly sealer: Sealer;
   /** A request got its response. */
   readonly onAnswered: (id: RequestId, failed: boolean) => void;
+  /** The MCP server asked the client something that is not let through, and would wait for an answer. */
+  readonly onDroppedRequest: (id: RequestId) => void;
 }
 
 /** The kind under which upstream event ids are sealed. */
@@ -88,18 +93,21 @@ export class AnswerFilter {
     this.#options.onAnswered(id, message.error !== undefined);
     if (message.result === undefined) return text;
     if (asked === undefined) {
-      const filtered = filterByShape(this.#options.upstream, reparse(text), this.#options.allows);
+      const filtered = filterByShape(this.#options.upstream, reparse(text), this.#options.allows, this.#options.hasClass);
       return stringifyLossless(filtered);
     }
     if (asked.method === 'initialize') this.#learnRevision(message.result);
     if (!needsFilter(asked.method)) return text;
     const whole = reparse(text);
-    return stringifyLossless({ ...whole, result: filterResult(this.#options.upstream, asked.method, asked.params, whole.result, this.#options.allows) });
+    return stringifyLossless({ ...whole, result: filterResult(this.#options.upstream, asked.method, asked.params, whole.result, this.#options.allows, this.#options.hasClass) });
   }
 
   #fromServer(message: Readonly<Record<string, unknown>>, method: string): boolean {
     const kind = classifyServerMessage(this.#options.upstream, message, this.#options.allows);
-    if (kind === 'drop') return false;
+    if (kind === 'drop') {
+      if (isRequestId(message.id)) this.#options.onDroppedRequest(message.id);
+      return false;
+    }
     const session = this.#options.session();
     if (kind === 'request' && (typeof message.id === 'string' || typeof message.id === 'number')) {
       session?.awaited.add(message.id);

@@ -5,10 +5,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { codeOf, SallyportError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
-import { readMessages } from '../mcp/read-messages.ts';
+import { CodedError } from '../../ca/errors.ts';
+import { withoutTasks } from '../mcp/client-capabilities.ts';
+import { isRequestId, readMessages } from '../mcp/read-messages.ts';
 import type { ReadMessages } from '../mcp/read-messages.ts';
 import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
-import { batchAllowed, isKnownRevision } from '../mcp/revisions.ts';
+import { referenceOf } from '../mcp/method-table.ts';
+import { assumedRevision, batchAllowed, isKnownRevision } from '../mcp/revisions.ts';
 import type { Sealer } from '../mcp/sealing.ts';
 import type { VerifiedPeer } from '../tls/verified-peer.ts';
 import { jsonRpcError, sendError, sendJson } from './answer.ts';
@@ -37,6 +40,8 @@ export interface Exchange {
   /** The body as it came and as it was parsed, for upstreams that take the one or the other. */
   readonly body: ReadMessages | undefined;
   readonly filter: AnswerFilter;
+  /** Requests of the MCP server that the client must not see; the leg refuses them on its behalf. */
+  readonly dropped: RequestId[];
   /** Aborted when the peer went away or was cut. */
   readonly signal: AbortSignal;
   /** Binds the upstream's new session to the principal; used for the answer to `initialize` only. */
@@ -84,7 +89,7 @@ export class McpEndpoint {
       const { principal } = peer;
       const take = front.method === 'GET' ? this.#options.quota.takeStream : this.#options.quota.takeRequest;
       releases.push(take.call(this.#options.quota, principal.id));
-      const body = front.method === 'POST' ? readMessages(await readBody(request, this.#options.limits)) : undefined;
+      const body = front.method === 'POST' ? withoutTasks(readMessages(await readBody(request, this.#options.limits))) : undefined;
       id = firstId(body?.messages);
       const session = this.#session(front, principal, body?.messages);
       caller = { ...caller, session: session?.id };
@@ -97,7 +102,7 @@ export class McpEndpoint {
       // The peer went away while its body was read: nobody is left to answer.
       if (code !== 'ERR_HTTP_BODY_INCOMPLETE') this.#options.onFailure(error, caller);
       if (!progress.decided) this.#options.gate.recordRefusal(caller, code, undefined);
-      sendError(request, response, error, id);
+      sendError(request, response, error, id ?? idOf(error));
     } finally {
       for (const release of releases) release();
     }
@@ -119,7 +124,7 @@ export class McpEndpoint {
   }
 
   async #post(request: IncomingMessage, response: ServerResponse, front: Front, caller: Caller, session: Session | undefined, body: ReadMessages, progress: { decided: boolean }): Promise<void> {
-    const admission = this.#options.gate.admit(caller, body.messages);
+    const admission = this.#options.gate.admit(caller, body);
     if (admission.outcome === 'refused') {
       progress.decided = true;
       answerRefused(response, admission.answers, body.batch);
@@ -170,7 +175,7 @@ export class McpEndpoint {
     const onClose = (): void => aborting.abort();
     response.once('close', onClose);
     const exchange: Exchange = {
-      request, response, ...what, principal,
+      request, response, ...what, principal, dropped: [],
       roles: gate.grantsOf(principal).roles,
       signal: aborting.signal,
       filter: new AnswerFilter({
@@ -178,6 +183,8 @@ export class McpEndpoint {
         pending: what.pending,
         session: () => exchange.session,
         allows: (action) => gate.decide(principal, action).effect === 'allow',
+        hasClass: (capability) => gate.grantsOf(principal).has(this.upstream, capability),
+        onDroppedRequest: (id) => exchange.dropped.push(id),
         onAnswered: (id, failed) => finish(id, 'allowed', failed ? 'upstreamError' : undefined),
       }),
       openSession: (upstreamSession) => {
@@ -231,6 +238,12 @@ const remember = (session: Session, pending: ReadonlyMap<RequestId, InFlight>): 
 
 const rememberedRequests = 512;
 
+/** A message that could not be accepted may still have shown its id. */
+const idOf = (error: unknown): RequestId | null => {
+  const id: unknown = error instanceof CodedError ? error.facts.id : undefined;
+  return isRequestId(id) ? id : null;
+};
+
 const holdOpen = (session: Session): (() => void) => {
   session.openStreams += 1;
   return () => {
@@ -242,13 +255,10 @@ const holdOpen = (session: Session): (() => void) => {
 const accountFor = (message: JsonRpcMessage, session: Session | undefined): boolean => {
   if (message.kind === 'response') return session?.awaited.delete(message.id) ?? false;
   if (message.kind === 'request') return true;
-  const params = message.params ?? {};
-  if (message.method === 'notifications/cancelled') return isId(params.requestId) && session?.inFlight.has(params.requestId) === true;
-  if (message.method === 'notifications/progress') return isId(params.progressToken) && session?.progressTokens.has(params.progressToken) === true;
-  return true;
+  const reference = referenceOf(message);
+  if (reference === undefined) return true;
+  return (reference.member === 'requestId' ? session?.inFlight.has(reference.id) : session?.progressTokens.has(reference.id)) ?? false;
 };
-
-const isId = (value: unknown): value is RequestId => typeof value === 'string' || typeof value === 'number';
 
 const checkRevision = (front: Front, session: Session | undefined, body: ReadMessages | undefined): void => {
   const named = front.protocolVersion;
@@ -261,7 +271,7 @@ const checkRevision = (front: Front, session: Session | undefined, body: ReadMes
     throw new SallyportError('ERR_MCP_REVISION', 'MCP-Protocol-Version differs from what initialize agreed on', { facts: { revision: named, agreed } });
   }
   // Without header and session the specification assumes 2025-03-26, the one revision that has batches.
-  if (body?.batch === true && (initializing || !batchAllowed(agreed ?? named ?? '2025-03-26'))) {
+  if (body?.batch === true && (initializing || !batchAllowed(agreed ?? named ?? assumedRevision))) {
     throw new SallyportError('ERR_MCP_BATCH', 'this protocol revision has no batches: send one message per request');
   }
 };

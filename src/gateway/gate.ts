@@ -5,12 +5,14 @@ import { canonicalJson } from '../audit/entry.ts';
 import { SallyportError } from '../errors.ts';
 import type { GateErrorCode } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
+import { hasLookAlikes } from '../mcp/look-alike.ts';
 import { actionsOf } from '../mcp/method-table.ts';
 import type { JsonRpcMessage, JsonRpcRequest, RequestId } from '../mcp/message.ts';
+import type { ReadMessages } from '../mcp/read-messages.ts';
 import { authorize, grantsOf } from '../policy/authorize.ts';
 import type { EffectiveGrants } from '../policy/authorize.ts';
 import type { Action, Decision } from '../policy/decision.ts';
-import type { Policy } from '../policy/load.ts';
+import type { Policy } from '../policy/policy.ts';
 
 declare const authorized: unique symbol;
 
@@ -97,11 +99,11 @@ export class Gate {
    * whole or not at all, so that a denied call cannot ride along (mcp.md row 1).
    * @throws SallyportError `ERR_AUDIT_UNAVAILABLE` while decisions cannot be recorded
    */
-  admit(caller: Caller, messages: readonly JsonRpcMessage[]): Admission {
+  admit(caller: Caller, { messages, exactNumbers }: Pick<ReadMessages, 'messages' | 'exactNumbers'>): Admission {
     if (!this.#evidence.available) {
       throw new SallyportError('ERR_AUDIT_UNAVAILABLE', 'decisions cannot be recorded, so nothing is allowed: see the log for the store error');
     }
-    const decided = messages.map((message) => this.#decideMessage(caller, message));
+    const decided = messages.map((message) => this.#decideMessage(caller, message, exactNumbers));
     if (decided.every(({ code }) => code === undefined)) {
       // The assertion is the proof: every message above was decided and allowed.
       return { outcome: 'admitted', call: { messages } as AuthorizedMessages, decisions: decided };
@@ -141,7 +143,7 @@ export class Gate {
     this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason, method });
   }
 
-  #decideMessage(caller: Caller, message: JsonRpcMessage): DecidedMessage & { readonly code: GateErrorCode | undefined } {
+  #decideMessage(caller: Caller, message: JsonRpcMessage, exactNumbers: boolean): DecidedMessage & { readonly code: GateErrorCode | undefined } {
     const gate = actionsOf(caller.upstream, message);
     const connected = this.decide(caller.principal, { kind: 'connect', upstream: caller.upstream });
     if (connected.effect === 'deny') return { message, decision: connected, action: undefined, code: 'ERR_MCP_DENIED' };
@@ -150,7 +152,8 @@ export class Gate {
     }
     if (gate.kind === 'pass') return { message, decision: ownSession, action: undefined, code: undefined };
     let last: { action: Action; decision: Decision } | undefined;
-    for (const action of gate.actions) {
+    for (const named of gate.actions) {
+      const action = named.kind === 'tool' && (!exactNumbers || hasLookAlikes(named.arguments)) ? { ...named, ambiguousArguments: true } : named;
       const decision = this.decide(caller.principal, action);
       if (decision.effect === 'deny') {
         return { message, decision, action, code: decision.reason === 'argumentsRefused' ? 'ERR_MCP_ARGUMENTS' : 'ERR_MCP_DENIED' };

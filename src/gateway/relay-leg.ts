@@ -2,8 +2,9 @@
 import type { ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import { encodeSseEvent } from '../mcp/sse.ts';
+import type { RequestId } from '../mcp/message.ts';
 import type { SseEvent, Upstream } from '../upstream/upstream.ts';
-import { sendJson } from './answer.ts';
+import { jsonRpcError, sendJson } from './answer.ts';
 import { eventIdBinding, openEventId } from './answer-filter.ts';
 import type { Exchange, Leg } from './endpoint.ts';
 import type { Session } from './sessions.ts';
@@ -44,8 +45,21 @@ export class RelayLeg implements Leg {
     } else {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no', ...headers });
       response.flushHeaders();
-      await pump(answer.events, exchange, response);
+      await pump(answer.events, exchange, response, (id) => this.#refuseServerRequest(id, exchange));
     }
+  }
+
+  /** The MCP server asked for something that does not pass; unanswered it would wait for its timeout. */
+  async #refuseServerRequest(id: RequestId, { principal, roles, session, front }: Exchange): Promise<void> {
+    const body = jsonRpcError(id, 'ERR_MCP_METHOD');
+    const { code, message } = (JSON.parse(body) as { error: { code: number; message: string } }).error;
+    await this.#upstream
+      .exchange({
+        method: 'POST', principal, roles, session: session?.upstreamSession, protocolVersion: front.protocolVersion, lastEventId: undefined,
+        messages: [{ kind: 'response', id, result: undefined, error: { code, message } }], body, signal: AbortSignal.timeout(refusalTimeoutMs),
+      })
+      // The stream goes on whether or not the server took the refusal.
+      .catch(() => undefined);
   }
 
   async endSession(session: Session): Promise<void> {
@@ -53,13 +67,16 @@ export class RelayLeg implements Leg {
   }
 }
 
+const refusalTimeoutMs = 5_000;
+
 const opensSession = (exchange: Exchange): boolean =>
   exchange.call?.messages.some((message) => message.kind === 'request' && message.method === 'initialize') ?? false;
 
-const pump = async (events: AsyncIterable<SseEvent>, exchange: Exchange, response: ServerResponse): Promise<void> => {
+const pump = async (events: AsyncIterable<SseEvent>, exchange: Exchange, response: ServerResponse, refuse: (id: RequestId) => Promise<void>): Promise<void> => {
   for await (const event of events) {
     if (response.destroyed) return;
     const kept = exchange.filter.event(event);
+    for (const id of exchange.dropped.splice(0)) void refuse(id);
     if (kept !== undefined && !response.write(encodeSseEvent(kept))) {
       await Promise.race([once(response, 'drain'), once(response, 'close')]);
     }

@@ -32,7 +32,7 @@ export function authorize(grants: EffectiveGrants, action: Action): Decision {
       if (view.deny.logging !== undefined) return deny(roles, 'explicitDeny', view.deny.logging);
       return view.allow.logging === undefined ? deny(roles, 'noGrant') : allow(roles, view.allow.logging);
     case 'tool':
-      return isName(action.name) ? decideTool(view, roles, action.name, action.arguments) : deny(roles, 'noGrant');
+      return isName(action.name) ? decideTool(view, roles, action.name, action.arguments, action.ambiguousArguments ?? false) : deny(roles, 'noGrant');
     case 'prompt':
       return isName(action.name) ? view.decisions.get(`p${action.name}`, () => decidePrompt(view, roles, action.name)) : deny(roles, 'noGrant');
     case 'resource':
@@ -58,23 +58,25 @@ const deny = (roles: Roles, reason: DecisionReason, rule?: string, detail?: stri
 /** Names come off the wire, whatever the types say. No tool, prompt or URI is this long. */
 const isName = (name: unknown): name is string => typeof name === 'string' && name.length <= 8_192;
 
-function decideTool(view: UpstreamView, roles: Roles, name: string, args: unknown): Decision {
+function decideTool(view: UpstreamView, roles: Roles, name: string, args: unknown, ambiguous: boolean): Decision {
   const rules = view.toolRules.get(name, () => ({ allow: view.allow.tools.find(name), deny: view.deny.tools.find(name) }));
   for (const rule of rules.deny) {
     // A deny with arguments forbids some calls, not the tool.
     if (rule.arguments === undefined) return deny(roles, 'explicitDeny', rule.path);
     // What cannot be checked is denied too.
-    if (args !== undefined && rule.arguments.check(args).outcome !== 'refused') return deny(roles, 'explicitDeny', rule.path);
+    if (args !== undefined && (ambiguous || rule.arguments.check(args).outcome !== 'refused')) return deny(roles, 'explicitDeny', rule.path);
   }
   let refused: { readonly rule: Rule; readonly detail: string } | undefined;
   for (const rule of rules.allow) {
     if (args === undefined || rule.arguments === undefined) return view.decisions.get(`=${rule.path}`, () => allow(roles, rule.path));
-    const { outcome, detail } = rule.arguments.check(args);
+    const { outcome, detail } = ambiguous ? ambiguity : rule.arguments.check(args);
     if (outcome === 'satisfied') return view.decisions.get(`=${rule.path}`, () => allow(roles, rule.path));
     refused ??= { rule, detail };
   }
   return refused === undefined ? deny(roles, 'noGrant') : deny(roles, 'argumentsRefused', refused.rule.path, refused.detail);
 }
+
+const ambiguity = { outcome: 'refused', detail: 'the arguments have names that look alike or numbers that are not exact, so a rule about them cannot hold' } as const;
 
 function decidePrompt(view: UpstreamView, roles: Roles, name: string): Decision {
   const [denied] = view.deny.prompts.find(name);

@@ -1,7 +1,11 @@
 /** What a principal asks for, as policy sees it. `arguments: undefined` asks whether some call would be allowed (lists). */
 export type Action =
   | { readonly kind: 'connect'; readonly upstream: string }
-  | { readonly kind: 'tool'; readonly upstream: string; readonly name: string; readonly arguments?: unknown }
+  | {
+      readonly kind: 'tool'; readonly upstream: string; readonly name: string; readonly arguments?: unknown;
+      /** Two readers could see two different arguments (look-alike names, inexact numbers), so no rule about them may be satisfied. */
+      readonly ambiguousArguments?: boolean;
+    }
   | { readonly kind: 'resource'; readonly upstream: string; readonly uri: string }
   | { readonly kind: 'resourceTemplate'; readonly upstream: string; readonly uriTemplate: string }
   | { readonly kind: 'prompt'; readonly upstream: string; readonly name: string }

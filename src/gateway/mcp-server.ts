@@ -1,0 +1,55 @@
+/** The HTTP server behind the mutual-TLS port: verified sockets in, one endpoint per upstream. */
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import { SallyportError } from '../errors.ts';
+import type { ConnectionRegistry } from '../tls/connections.ts';
+import { sendError } from './answer.ts';
+import type { McpEndpoint } from './endpoint.ts';
+
+export interface McpServerOptions {
+  readonly connections: Pick<ConnectionRegistry, 'check' | 'peerOf'>;
+  /** By exact path; asked for every request, so that a reload takes effect. */
+  readonly endpointOf: (path: string) => McpEndpoint | undefined;
+  readonly isDraining: () => boolean;
+}
+
+/** Milliseconds. A body has its own, shorter time (`gateway.limits.bodyTimeoutMs`). */
+const headersTimeout = 10_000;
+const requestTimeout = 120_000;
+const keepAliveTimeout = 65_000;
+
+export const createMcpServer = (options: McpServerOptions): Server => {
+  const server = createServer({ headersTimeout, requestTimeout, keepAliveTimeout, maxHeaderSize: 16_384, insecureHTTPParser: false }, (request, response) => {
+    void handle(request, response, options);
+  });
+  // The one protocol here is MCP over HTTP/1.1: no upgrade, no tunnel (mcp.md row 12).
+  server.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'));
+  server.on('connect', (_request, socket) => socket.destroy());
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (!socket.writable || error.code === 'ECONNRESET') socket.destroy();
+    else socket.end(`HTTP/1.1 ${error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  });
+  return server;
+};
+
+const handle = async (request: IncomingMessage, response: ServerResponse, options: McpServerOptions): Promise<void> => {
+  const socket = request.socket as TLSSocket;
+  // Revoked or expired since the last request: the registry has destroyed the socket and said so.
+  if (options.connections.check(socket) !== undefined) return;
+  const peer = options.connections.peerOf(socket);
+  if (peer === undefined) {
+    socket.destroy();
+    return;
+  }
+  if (options.isDraining()) {
+    sendError(request, response, new SallyportError('ERR_DRAINING', 'the gateway is shutting down: try again in a moment'));
+    return;
+  }
+  const endpoint = options.endpointOf(request.url ?? '');
+  if (endpoint === undefined) {
+    sendError(request, response, new SallyportError('ERR_HTTP_PATH', 'no MCP server is served at this path', { facts: { path: (request.url ?? '').slice(0, 256) } }));
+    return;
+  }
+  await endpoint.handle(request, response, peer);
+};
