@@ -1,4 +1,5 @@
 /** Revoking certificates, and reading the revoked ones back in pages. */
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import type { AuditEvent, CertificateRecord, IssuerId, RevocationReason, RevokedSerial, SerialHex } from '../../ca/ports.ts';
 import { recordOfRow } from './certificate-rows.ts';
@@ -55,7 +56,7 @@ export const revokeCertificates = async (
 export async function* revokedPages(
   reading: <T>(read: (db: Kysely<Schema>) => Promise<T>) => Promise<T>,
   issuerId: IssuerId,
-  pageSize = 10_000,
+  pageSize = 1_000,
 ): AsyncGenerator<readonly RevokedSerial[]> {
   const portion = Math.min(pageSize, portionSize);
   let after = '';
@@ -63,6 +64,8 @@ export async function* revokedPages(
   for (;;) {
     const limit = Math.min(portion, pageSize - page.length);
     const from = after;
+    // An answer can be there before the event loop has turned once; this lets everything else in between.
+    await turn();
     const rows = await reading((db) =>
       db
         .selectFrom('certificate')
@@ -87,7 +90,7 @@ export async function* revokedPages(
   }
 }
 
-const portionSize = 1_000;
+const portionSize = 500;
 
 export const latestSeq = async (db: Kysely<Schema>): Promise<number> => {
   const row = await db.selectFrom('change').select((of) => of.fn.max('seq').as('seq')).executeTakeFirst();
