@@ -6,7 +6,6 @@ import {
   encodeDeltaCrlIndicator,
   encodeIssuingDistributionPoint,
   encodeReasonCode,
-  reasonCodeOf,
 } from './extension.ts';
 import type { RevocationReason, SerialHex } from '../ports.ts';
 import type { IssuingDistributionPointInput } from './extension.ts';
@@ -126,9 +125,7 @@ export class CrlEntryBuffer {
 }
 
 const REASONS = ['keyCompromise', 'cACompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation', 'certificateHold', 'privilegeWithdrawn', 'aACompromise'] as const;
-const REASON_EXTENSIONS: ReadonlyMap<RevocationReason, Uint8Array> = new Map(
-  REASONS.toSorted((a, b) => reasonCodeOf(a) - reasonCodeOf(b)).map((reason) => [reason, sequence(encodeReasonCode(reason))]),
-);
+const REASON_EXTENSIONS: ReadonlyMap<RevocationReason, Uint8Array> = new Map(REASONS.map((reason) => [reason, sequence(encodeReasonCode(reason))]));
 
 function collect(entries: Iterable<CrlEntry>): CrlEntryBuffer {
   const buffer = new CrlEntryBuffer(Array.isArray(entries) ? { expectedEntries: entries.length } : {});
@@ -160,6 +157,7 @@ function putHexSerial(bytes: Uint8Array, at: number, serial: SerialHex): number 
   let start = 0;
   while (start < serial.length - 2 && serial.charCodeAt(start) === 0x30 && serial.charCodeAt(start + 1) === 0x30) start += 2;
   const length = (serial.length - start) / 2;
+  checkLength(length);
   const sign = nibble(serial.charCodeAt(start)) >= 8 ? 1 : 0;
   checkLength(length + sign);
   bytes[at] = TAG.integer;

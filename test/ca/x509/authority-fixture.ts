@@ -24,6 +24,8 @@ import type { DistinguishedName } from '../../../ca/x509/name.ts';
 export const ALGORITHMS = ['p256', 'p384', 'ed25519', 'rsa3072', 'ml-dsa-65'] as const satisfies readonly KeyAlgorithm[];
 export const NOW = new Date('2026-11-21T12:00:00Z');
 export const DAY = 86_400_000;
+/** Long, because certtool judges by the clock of the machine. Crosses 2050, where the form of times changes. */
+export const VALID = { from: new Date('2020-01-01T00:00:00Z'), to: new Date('2055-01-01T00:00:00Z') } as const;
 export const AGENT_NAME: DistinguishedName = [
   [{ type: 'O', value: 'Acmé' }],
   [
@@ -73,8 +75,8 @@ export function makeCa(algorithm: KeyAlgorithm, options: { name?: DistinguishedN
     serial: newSerial(),
     issuerName: encodeName(subject),
     subject,
-    notBefore: new Date(NOW.getTime() - 30 * DAY),
-    notAfter: new Date('2055-01-01T00:00:00Z'),
+    notBefore: VALID.from,
+    notAfter: VALID.to,
     spki,
     signatureAlgorithm,
     extensions: [
@@ -92,8 +94,8 @@ export function makeLeaf(ca: Fixture, options: { spki?: Uint8Array; serial?: Uin
     serial: options.serial ?? newSerial(),
     issuerName: ca.certificate.subjectNameDer,
     subject: AGENT_NAME,
-    notBefore: new Date(NOW.getTime() - DAY),
-    notAfter: new Date(NOW.getTime() + 365 * DAY),
+    notBefore: VALID.from,
+    notAfter: VALID.to,
     spki,
     signatureAlgorithm: ca.signatureAlgorithm,
     extensions: [

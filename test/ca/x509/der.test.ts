@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CaError } from '../../../ca/errors.ts';
 import { DerReader, TAG, integer, namedBits, oid, sequence, set, utcOrGeneralizedTime } from '../../../ca/x509/der.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TAG, element, ia5String, oid, printableString, sequence, set, utf8String } from '../../../ca/x509/der.ts';
 import { encodeName, formatName, nameAttributes, namesEqual, parseName } from '../../../ca/x509/name.ts';
