@@ -1,0 +1,88 @@
+/**
+ * May this agent have this certificate now? Asked after the intent is on record: two processes that
+ * ask at the same time then each see the other's intent, and at worst both are refused, never both granted.
+ */
+import { CaError } from './errors.ts';
+import type { CaStore, CertificateIntent, CertificateRecord } from './ports.ts';
+import type { ProfileKind } from './profile.ts';
+import { allCertificates, compromises, wholeSecond } from './revocation.ts';
+import type { CertificateKey } from './requests.ts';
+
+export interface Admission {
+  readonly intent: CertificateIntent;
+  readonly kind: ProfileKind;
+  readonly kindOf: (profile: string) => ProfileKind | undefined;
+  readonly maxLive: number;
+  /** When whoever vouches gave his word; a revocation at or after it stands. `ignore`: the operator knows. */
+  readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';
+  /** The certificate presented for renewal. */
+  readonly presented?: CertificateKey;
+}
+
+/** Answers with the certificates to be retired (revoked as `superseded`) to stay within the limit. */
+export const admit = async (store: CaStore, admission: Admission, now: Date): Promise<readonly CertificateRecord[]> => {
+  const { intent, revokedIdentity } = admission;
+  const [ofAgent, ofKey, revoked] = await Promise.all([
+    allCertificates(store, { agent: intent.agent, validAt: wholeSecond(now) }),
+    allCertificates(store, { spkiHash: intent.spkiHash }),
+    revokedIdentity === 'ignore' ? [] : allCertificates(store, { agent: intent.agent, states: ['revoked'] }),
+  ]);
+  checkKeyHistory(ofKey.filter(isOther(intent)), admission);
+  if (revokedIdentity !== 'ignore') checkIdentity(revoked, intent.agent, revokedIdentity.wordGivenAt);
+  checkPresented(ofAgent, admission);
+  return withinLimit(ofAgent.filter(isOther(intent)), admission);
+};
+
+const isOther =
+  (intent: CertificateIntent) =>
+  (record: CertificateRecord): boolean =>
+    record.serial !== intent.serial || record.issuerId !== intent.issuerId;
+
+const checkKeyHistory = (ofKey: readonly CertificateRecord[], { intent, kind, kindOf }: Admission): void => {
+  const facts = { spkiHash: intent.spkiHash, agent: intent.agent };
+  if (ofKey.some((record) => record.revocationReason !== undefined && compromises.has(record.revocationReason))) {
+    throw new CaError('ERR_CA_KEY_REFUSED', 'the key was revoked as compromised; make a new one', { facts });
+  }
+  // A server may change its names and keep its key; an agent's key is the agent.
+  if (ofKey.some((record) => record.agent !== intent.agent && !(kind === 'server' && kindOf(record.profile) === 'server'))) {
+    throw new CaError('ERR_CA_KEY_REUSED', 'the key belongs to another agent; make a new one for this agent', { facts });
+  }
+};
+
+const checkIdentity = (revoked: readonly CertificateRecord[], agent: string, wordGivenAt: Date): void => {
+  const standing = revoked.find((record) => record.revocationReason !== 'superseded' && (record.revokedAt?.getTime() ?? Infinity) >= wordGivenAt.getTime());
+  if (standing === undefined) return;
+  throw new CaError('ERR_CA_IDENTITY_REVOKED', `agent ${JSON.stringify(agent)} was revoked; an operator must allow it again, with issue or a new token`, {
+    facts: { agent, reason: standing.revocationReason, serial: standing.serial },
+  });
+};
+
+/** Revoked since it was presented, as when a whole agent is revoked while it renews. */
+const checkPresented = (ofAgent: readonly CertificateRecord[], { intent, presented }: Admission): void => {
+  if (presented === undefined || ofAgent.some((record) => record.serial === presented.serial && record.issuerId === presented.issuerId && record.state === 'issued')) return;
+  throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is no longer valid; ask the operator for a new identity', { facts: { agent: intent.agent, serial: presented.serial } });
+};
+
+/**
+ * Renewal never locks an agent out: what a lost answer left behind (renewals of the presented
+ * certificate never seen in use) and what was replaced by one seen in use make room, oldest first.
+ * The presented certificate itself stays, until it expires or the next one has been seen.
+ */
+const withinLimit = (others: readonly CertificateRecord[], admission: Admission): readonly CertificateRecord[] => {
+  const { intent, kind, kindOf, maxLive, presented } = admission;
+  if (kind === 'server') return [];
+  const live = others.filter((record) => (record.state === 'issued' || record.state === 'intent') && kindOf(record.profile) !== 'server' && record.issuerId === intent.issuerId);
+  const excess = live.length + 1 - maxLive;
+  if (excess <= 0) return [];
+  const replacedAndSeen = new Set(live.filter((record) => record.firstSeenAt !== undefined).map((record) => record.replaces));
+  const retirable =
+    presented === undefined
+      ? []
+      : live.filter((record) => record.state === 'issued' && record.serial !== presented.serial && ((record.replaces === presented.serial && record.firstSeenAt === undefined) || replacedAndSeen.has(record.serial)));
+  if (retirable.length < excess) {
+    throw new CaError('ERR_CA_LIMIT', `agent ${JSON.stringify(intent.agent)} holds ${live.length} live certificates of ${maxLive}; revoke one or let it expire`, {
+      facts: { agent: intent.agent, live: live.length, limit: maxLive },
+    });
+  }
+  return retirable.slice(0, excess);
+};

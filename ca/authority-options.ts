@@ -1,0 +1,38 @@
+import type { CreateHierarchyOptions } from './hierarchy.ts';
+import type { CaStore, Clock, Randomness } from './ports.ts';
+import type { ProfileConfig } from './profile.ts';
+
+/** What an authority works with, besides its hierarchy. */
+export interface AuthorityOptions {
+  readonly store: CaStore;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  /** SPIFFE trust domain: agents are `spiffe://<trustDomain>/agent/<name>`. */
+  readonly trustDomain: string;
+  /** Base URL of the public listener, for CDP and AIA in what is issued. Without it there are none. */
+  readonly publicUrl?: string | undefined;
+  /** Further profiles, or replacements of `agent`, `agent-spiffe` and `server`. */
+  readonly profiles?: Readonly<Record<string, ProfileConfig>> | undefined;
+  /** Lifetimes of the built-in agent profiles. Default 24h and 90d. */
+  readonly defaultTtl?: string | number | undefined;
+  readonly maxTtl?: string | number | undefined;
+  /** Live certificates one agent may hold. Default 2, so that renewal can overlap; with 1 nothing can be renewed. */
+  readonly maxLivePerAgent?: number | undefined;
+  /** SPKI hashes (lower-case hex SHA-256) that are never certified. */
+  readonly refusedSpkiHashes?: readonly string[] | undefined;
+  /** From thisUpdate to nextUpdate. Default 24h. */
+  readonly crlLifetime?: string | number | undefined;
+  /** Shortest time between two CRLs of one issuer after revocations. Default 1,000. */
+  readonly crlCoalesceMs?: number | undefined;
+  /** How old an intent is before `recover` takes it for left behind. Default 60,000. */
+  readonly intentPatienceMs?: number | undefined;
+  /** Told of failures nobody waits for, such as a CRL that could not be rebuilt. It is tried again. */
+  readonly onBackgroundError?: ((error: unknown) => void) | undefined;
+}
+
+export interface CreateAuthorityOptions extends AuthorityOptions, Omit<CreateHierarchyOptions, 'clock' | 'randomness' | 'trustDomain' | 'publicUrl'> {}
+
+export interface LoadAuthorityOptions extends AuthorityOptions {
+  readonly directory: string;
+  readonly passphrase?: string | undefined;
+}

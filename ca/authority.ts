@@ -1,0 +1,448 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createPublicKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { recordAuthorities } from './adoption.ts';
+import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
+import { CrlPublisher } from './crl.ts';
+import { CrlSchedule } from './crl-schedule.ts';
+import { checkCsrContent } from './csr-content.ts';
+import { issueDurably } from './durable-issuance.ts';
+import type { IssuanceWorld } from './durable-issuance.ts';
+import { parseDuration } from './duration.ts';
+import { createTokenText, isTokenFor, parseToken } from './enrollment.ts';
+import { CaError } from './errors.ts';
+import { certificateRefused, certificateUnknownIssued, tokenCreated, tokenRefused, tokenSpent } from './events.ts';
+import { grantedToAgent, grantedToServer } from './grant.ts';
+import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
+import type { Hierarchy, Issuer } from './hierarchy.ts';
+import { endEntityTbs, spkiHashOf, validityOf } from './issuance.ts';
+import type { Granted } from './issuance.ts';
+import { checkSubjectKey } from './key-policy.ts';
+import { generatePrivateKey } from './key-store.ts';
+import { KeyedLock } from './keyed-lock.ts';
+import type { CertificateIntent, CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, KeyAlgorithm, SerialHex } from './ports.ts';
+import { createProfiles } from './profile.ts';
+import type { Profile } from './profile.ts';
+import type {
+  CertificateKey,
+  CreatedToken,
+  EnrollRequest,
+  IssuedCertificate,
+  IssuerName,
+  IssueRequest,
+  IssueServerRequest,
+  RenewRequest,
+  RevokeOptions,
+  RevokeResult,
+  RevokeSelector,
+  TokenRequest,
+} from './requests.ts';
+import { revokeSelected } from './revocation.ts';
+import { checkAgentName, checkOrganizationalUnits, checkTrustDomain } from './subject-rules.ts';
+import { spkiOf } from './x509/algorithm.ts';
+import { parseCsr, verifyCsr } from './x509/csr.ts';
+import type { Csr } from './x509/csr.ts';
+import { formatName, nameAttributes } from './x509/name.ts';
+import { encodePem } from './x509/pem.ts';
+import { generateSerial, serialToHex } from './x509/serial.ts';
+
+/** What is to be certified, decided but not yet signed. */
+interface Order {
+  readonly agent: string;
+  readonly granted: Granted;
+  readonly profile: Profile;
+  readonly ttlSeconds: number;
+  readonly spki: Uint8Array;
+  readonly issuer: Issuer;
+  readonly replaces: SerialHex | undefined;
+  readonly presented?: CertificateKey;
+  readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';
+  readonly actor: string;
+}
+
+/**
+ * Issues, renews and revokes certificates and publishes CRLs. Whatever a method answers is on disk,
+ * together with its audit entry. Refusals are `CaError`s and are audited too.
+ */
+export class CertificateAuthority {
+  readonly root: Issuer;
+  readonly issuing: Issuer;
+  /** PEM of issuing CA and root. */
+  readonly chain: string;
+  readonly trustDomain: string;
+  readonly profiles: ReadonlyMap<string, Profile>;
+  readonly #options: AuthorityOptions;
+  readonly #issuance: IssuanceWorld;
+  readonly #publishers: Readonly<Record<IssuerName, CrlPublisher>>;
+  readonly #schedule: CrlSchedule;
+  readonly #refusedKeys: ReadonlySet<string>;
+  readonly #maxLive: number;
+
+  private constructor(hierarchy: Hierarchy, options: AuthorityOptions) {
+    const { store, clock } = options;
+    this.root = hierarchy.root;
+    this.issuing = hierarchy.issuing;
+    this.chain = hierarchy.issuing.pem + hierarchy.root.pem;
+    this.trustDomain = checkTrustDomain(options.trustDomain);
+    // Refuses an unusable address now rather than at the first certificate.
+    publishedAt(options.publicUrl, 'issuing');
+    this.#options = options;
+    this.#issuance = { store, clock, locks: new KeyedLock(), audited: new WeakSet() };
+    const ttls = { ...(options.defaultTtl === undefined ? {} : { defaultTtl: options.defaultTtl }), ...(options.maxTtl === undefined ? {} : { maxTtl: options.maxTtl }) };
+    this.profiles = createProfiles({ agent: { kind: 'agent', ...ttls }, 'agent-spiffe': { kind: 'agent-spiffe', ...ttls }, ...options.profiles });
+    this.#maxLive = options.maxLivePerAgent ?? 2;
+    if (!Number.isInteger(this.#maxLive) || this.#maxLive < 1) throw new CaError('ERR_CA_LIMIT', 'maxLivePerAgent must be a whole number from 1');
+    this.#refusedKeys = new Set([this.root.id, this.issuing.id, ...(options.refusedSpkiHashes ?? [])]);
+    const publisher = (issuer: Issuer): CrlPublisher =>
+      new CrlPublisher({
+        issuer,
+        store,
+        clock,
+        sleep: (ms) => sleep(ms),
+        lifetimeSeconds: parseDuration(options.crlLifetime ?? '24h'),
+        file: hierarchy.directory === undefined ? undefined : join(hierarchy.directory, 'crl', `${issuer.name}.crl`),
+      });
+    this.#publishers = { root: publisher(this.root), issuing: publisher(this.issuing) };
+    this.#schedule = new CrlSchedule({
+      publishers: new Map(([this.root, this.issuing] as const).filter((issuer) => issuer.signer !== undefined).map((issuer) => [issuer.name, this.#publishers[issuer.name]])),
+      clock,
+      coalesceMs: options.crlCoalesceMs ?? 1_000,
+      maintain: async () => {
+        await this.recover();
+      },
+      onError: options.onBackgroundError ?? (() => undefined),
+    });
+  }
+
+  /** Makes a hierarchy, in `directory` or in memory, records both CA certificates and publishes their first CRLs. */
+  static async create(options: CreateAuthorityOptions): Promise<CertificateAuthority> {
+    const authority = await CertificateAuthority.open(await createHierarchy(options), options);
+    await authority.publishCrl('root');
+    await authority.publishCrl('issuing');
+    return authority;
+  }
+
+  /** Loads the hierarchy of a data directory. */
+  static async load(options: LoadAuthorityOptions): Promise<CertificateAuthority> {
+    return CertificateAuthority.open(await loadHierarchy(options), options);
+  }
+
+  /** An authority on a hierarchy at hand, for instance one whose signer lives elsewhere. */
+  static async open(hierarchy: Hierarchy, options: AuthorityOptions): Promise<CertificateAuthority> {
+    const authority = new CertificateAuthority(hierarchy, options);
+    await recordAuthorities(hierarchy, options);
+    await authority.recover();
+    return authority;
+  }
+
+  /** Certifies an agent on an operator's word. */
+  async issue(request: IssueRequest): Promise<IssuedCertificate> {
+    const actor = request.actor ?? 'ca';
+    return this.#auditing(request.agent, { actor }, async () => {
+      const profile = this.#agentProfile(request.profile);
+      const granted = grantedToAgent(this.trustDomain, request.agent, request.organizationalUnits ?? [], profile);
+      const key = await this.#subjectKey(request, granted, profile);
+      return this.#fill(
+        {
+          agent: request.agent,
+          granted,
+          profile,
+          ttlSeconds: ttlOf(request.ttl, profile),
+          spki: key.spki,
+          issuer: request.dangerouslyIssuer === 'root' ? this.root : this.issuing,
+          replaces: undefined,
+          revokedIdentity: request.onRevokedIdentity === 'allow' ? 'ignore' : { wordGivenAt: new Date(0) },
+          actor,
+        },
+        key.privateKey,
+      );
+    });
+  }
+
+  /** Certifies a TLS server. There is no limit on how many live certificates a server has. */
+  async issueServer(request: IssueServerRequest): Promise<IssuedCertificate> {
+    const actor = request.actor ?? 'ca';
+    const agent = request.hosts[0] ?? '';
+    return this.#auditing(agent, { actor }, async () => {
+      const profile = this.#profile(request.profile ?? 'server');
+      if (profile.kind !== 'server') throw new CaError('ERR_CA_PROFILE', `profile ${profile.name} is for agents; give one of kind server`);
+      const granted = grantedToServer(request.hosts, profile);
+      const key = await this.#subjectKey(request, granted, profile);
+      return this.#fill(
+        { agent, granted, profile, ttlSeconds: ttlOf(request.ttl, profile), spki: key.spki, issuer: this.issuing, replaces: undefined, revokedIdentity: 'ignore', actor },
+        key.privateKey,
+      );
+    });
+  }
+
+  /**
+   * A successor for a live certificate of ours, same agent, OUs, profile and lifetime. The caller has
+   * seen proof that the other side holds the presented certificate's key: it came over mutual TLS.
+   */
+  async renew(presented: CertificateKey, request: RenewRequest): Promise<IssuedCertificate> {
+    const [old] = await this.#options.store.findCertificates({ issuerId: presented.issuerId, serial: presented.serial, limit: 1 });
+    const actor = request.actor ?? `agent:${old?.agent ?? 'unknown'}`;
+    return this.#auditing(old?.agent, { actor }, async () => {
+      if (old === undefined || old.issuerId !== this.issuing.id || old.der === undefined) throw new CaError('ERR_CA_CERTIFICATE_UNKNOWN', 'the certificate presented for renewal was not issued here; enroll again', { facts: { ...presented } });
+      const now = this.#options.clock.now();
+      if (old.state === 'revoked') throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is revoked; ask the operator for a new identity', { facts: { ...presented } });
+      if (now.getTime() >= old.notAfter.getTime() + 1_000) throw new CaError('ERR_CA_TTL', 'the certificate presented for renewal has expired; enroll again with a new token', { facts: { ...presented } });
+      const profile = this.#agentProfile(old.profile);
+      const granted = grantedToAgent(this.trustDomain, old.agent, old.organizationalUnits, profile);
+      const key = await this.#subjectKey(request, granted, profile);
+      // The lifetime once granted, within what the profile allows today.
+      const before = (old.notAfter.getTime() + 1_000 - Math.floor(old.createdAt.getTime() / 1_000) * 1_000) / 1_000;
+      return this.#fill(
+        {
+          agent: old.agent,
+          granted,
+          profile,
+          ttlSeconds: Math.max(1, Math.min(profile.maxTtlSeconds, before)),
+          spki: key.spki,
+          issuer: this.issuing,
+          replaces: old.serial,
+          presented,
+          // The presented certificate is the word; admission looks at it again.
+          revokedIdentity: 'ignore',
+          actor,
+        },
+        undefined,
+      );
+    });
+  }
+
+  /**
+   * Revokes at once and durably; the change feed carries it to every enforcement point, the CRL
+   * follows within a second. `close` waits for that CRL.
+   */
+  async revoke(selector: RevokeSelector, options: RevokeOptions = {}): Promise<RevokeResult> {
+    const { store, clock } = this.#options;
+    const result = await revokeSelected({ store, clock, sleep: (ms) => sleep(ms), intentPatienceMs: Math.min(2_000, this.#intentPatienceMs) }, selector, options);
+    const issuers = new Set(result.revoked.map((record) => record.issuerId));
+    for (const issuer of [this.issuing, this.root]) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
+    return result;
+  }
+
+  /** A one-time token with which an agent may enroll. */
+  async createToken(request: TokenRequest): Promise<CreatedToken> {
+    const { store, clock, randomness } = this.#options;
+    const profile = this.#agentProfile(request.profile);
+    const organizationalUnits = request.organizationalUnits ?? [];
+    grantedToAgent(this.trustDomain, request.agent, organizationalUnits, profile);
+    const seconds = parseDuration(request.ttl ?? '15m');
+    if (seconds > 7 * 86_400) throw new CaError('ERR_CA_TTL', 'a token may be used for 7d at most; create it when it is needed');
+    const ttlSeconds = request.certificateTtl === undefined ? undefined : ttlOf(request.certificateTtl, profile);
+    const now = clock.now();
+    const { text, secretHash } = createTokenText(this.root.der, randomness);
+    const token: EnrollmentToken = {
+      secretHash,
+      agent: checkAgentName(request.agent),
+      organizationalUnits: checkOrganizationalUnits(organizationalUnits),
+      profile: profile.name,
+      ttlSeconds,
+      createdAt: now,
+      expiresAt: new Date(now.getTime() + seconds * 1_000),
+    };
+    await store.insertToken(token, tokenCreated(token, { time: now, actor: request.actor ?? 'ca' }));
+    return { token: text, agent: token.agent, organizationalUnits, profile: profile.name, expiresAt: token.expiresAt };
+  }
+
+  /** Spends a token for a certificate. What can be refused without the token's grants is refused before it is spent. */
+  async enroll(request: EnrollRequest): Promise<IssuedCertificate> {
+    const { token, csr } = await this.#spend(request);
+    const actor = `token:${token.agent}`;
+    return this.#auditing(token.agent, { actor, address: request.address }, async () => {
+      const profile = this.#agentProfile(token.profile);
+      const granted = grantedToAgent(this.trustDomain, token.agent, token.organizationalUnits, profile);
+      checkCsrContent(csr, granted, profile);
+      checkSubjectKey(csr.spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
+      return this.#fill(
+        {
+          agent: token.agent,
+          granted,
+          profile,
+          ttlSeconds: ttlOf(token.ttlSeconds, profile),
+          spki: csr.spki,
+          issuer: this.issuing,
+          replaces: undefined,
+          revokedIdentity: { wordGivenAt: token.createdAt },
+          actor,
+        },
+        undefined,
+      );
+    });
+  }
+
+  /** Builds, checks, stores and writes a new CRL now. */
+  async publishCrl(which: IssuerName, options: { readonly actor?: string } = {}): Promise<CrlRecord> {
+    return this.#publishers[which].publish(options.actor);
+  }
+
+  /** The newest CRL, whichever process published it. `ERR_CRL_STALE` when there is none yet. */
+  async currentCrl(which: IssuerName): Promise<CrlRecord> {
+    const latest = await this.#publishers[which].latest();
+    if (latest === undefined) throw new CaError('ERR_CRL_STALE', `the ${which} CA has not published a CRL yet; run sallyport crl --ca ${which}`);
+    return latest;
+  }
+
+  /** Declares intents that a crash left behind `unknownIssued`: listed, reported, revocable. Also done by `load` and `start`. */
+  async recover(): Promise<readonly CertificateRecord[]> {
+    const { store, clock } = this.#options;
+    const now = clock.now();
+    return store.recoverIntents(new Date(now.getTime() - this.#intentPatienceMs), (record) => certificateUnknownIssued(record, { time: now, actor: 'ca' }));
+  }
+
+  async certificates(query: CertificateQuery = {}): Promise<readonly CertificateRecord[]> {
+    return this.#options.store.findCertificates(query);
+  }
+
+  /** Keeps CRLs fresh from now on: published if due, then at half-life, and after revocations in other processes' files too. */
+  async start(): Promise<void> {
+    await this.#schedule.start();
+  }
+
+  /** Publishes what revocations are waiting for and stops the timers. */
+  async close(): Promise<void> {
+    await this.#schedule.close();
+  }
+
+  get #intentPatienceMs(): number {
+    return this.#options.intentPatienceMs ?? 60_000;
+  }
+
+  #profile(name: string): Profile {
+    const profile = this.profiles.get(name);
+    if (profile === undefined) throw new CaError('ERR_CA_PROFILE', `there is no profile ${JSON.stringify(name)}; use one of ${[...this.profiles.keys()].join(', ')}`, { facts: { profile: name } });
+    return profile;
+  }
+
+  #agentProfile(name = 'agent'): Profile {
+    const profile = this.#profile(name);
+    if (profile.kind === 'server') throw new CaError('ERR_CA_PROFILE', `profile ${name} is for servers; give one for agents`, { facts: { profile: name } });
+    return profile;
+  }
+
+  /** The key to certify: from the request, whose sender proved to hold it, or made here. */
+  async #subjectKey(
+    from: { readonly csr?: Uint8Array | string; readonly publicKey?: KeyObject; readonly keyAlgorithm?: KeyAlgorithm },
+    granted: Granted,
+    profile: Profile,
+  ): Promise<{ readonly spki: Uint8Array; readonly privateKey: KeyObject | undefined }> {
+    let spki: Uint8Array;
+    let privateKey: KeyObject | undefined;
+    if (from.csr !== undefined) {
+      const csr = provenCsr(from.csr);
+      checkCsrContent(csr, granted, profile);
+      spki = csr.spki;
+    } else if (from.publicKey !== undefined) spki = spkiOf(from.publicKey);
+    else {
+      const algorithm = from.keyAlgorithm ?? (profile.keyAlgorithms.has('p256') ? 'p256' : ([...profile.keyAlgorithms][0] ?? 'p256'));
+      privateKey = await generatePrivateKey(algorithm);
+      spki = spkiOf(createPublicKey(privateKey));
+    }
+    checkSubjectKey(spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
+    return { spki, privateKey };
+  }
+
+  async #spend(request: EnrollRequest): Promise<{ readonly token: EnrollmentToken; readonly csr: Csr }> {
+    const { store, clock } = this.#options;
+    const time = clock.now();
+    const { address } = request;
+    try {
+      const parsed = parseToken(request.token);
+      if (!isTokenFor(parsed, this.root.der)) throw new CaError('ERR_TOKEN_INVALID', 'the token was made by another certificate authority; check the address');
+      const csr = provenCsr(request.csr);
+      checkSubjectKey(csr.spki, { allowed: new Set([...this.profiles.values()].flatMap((profile) => [...profile.keyAlgorithms])), refusedSpkiHashes: this.#refusedKeys });
+      const spending = await store.spendToken(parsed.secretHash, time, (token) => tokenSpent(token, { time, address }));
+      if (spending.outcome === 'spent') return { token: spending.token, csr };
+      if (spending.outcome === 'alreadySpent') throw new CaError('ERR_TOKEN_SPENT', 'the token was used before; ask the operator for a new one, and who used it');
+      if (spending.outcome === 'expired') throw new CaError('ERR_TOKEN_EXPIRED', 'the token has expired; ask the operator for a new one');
+      throw new CaError('ERR_TOKEN_INVALID', 'the token is unknown; copy it whole, or ask the operator for a new one');
+    } catch (error) {
+      await store.recordEvent(tokenRefused(error, { time, address }));
+      throw error;
+    }
+  }
+
+  async #fill(order: Order, privateKey: KeyObject | undefined): Promise<IssuedCertificate> {
+    const { clock, randomness, publicUrl } = this.#options;
+    const { issuer, profile, granted, spki, agent } = order;
+    const now = clock.now();
+    const validity = validityOf(now, profile, order.ttlSeconds, issuer.certificate);
+    const serial = generateSerial(randomness);
+    const signer = issuer.signer;
+    if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
+    const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer.name) });
+    const intent: CertificateIntent = {
+      issuerId: issuer.id,
+      serial: serialToHex(serial),
+      tbs,
+      agent,
+      profile: profile.name,
+      subject: formatName(granted.subject),
+      commonName: nameAttributes(granted.subject, 'CN')[0] ?? '',
+      organizationalUnits: nameAttributes(granted.subject, 'OU'),
+      uri: granted.uris[0],
+      dnsNames: granted.dnsNames,
+      spkiHash: spkiHashOf(spki),
+      ...validity,
+      createdAt: now,
+      replaces: order.replaces,
+    };
+    const certificate = await issueDurably(this.#issuance, {
+      issuer,
+      intent,
+      admission: {
+        kind: profile.kind,
+        kindOf: (name) => this.profiles.get(name)?.kind,
+        maxLive: this.#maxLive,
+        revokedIdentity: order.revokedIdentity,
+        ...(order.presented === undefined ? {} : { presented: order.presented }),
+      },
+      lint: { issuer: issuer.certificate, profile, granted },
+      actor: order.actor,
+    });
+    const pem = encodePem('CERTIFICATE', certificate.der);
+    return {
+      issuerId: intent.issuerId,
+      serial: intent.serial,
+      thumbprint: certificate.thumbprint,
+      agent,
+      profile: profile.name,
+      subject: intent.subject,
+      commonName: intent.commonName,
+      organizationalUnits: intent.organizationalUnits,
+      uri: intent.uri,
+      dnsNames: granted.dnsNames,
+      ipAddresses: granted.ipAddresses,
+      ...validity,
+      replaces: order.replaces,
+      der: certificate.der,
+      pem,
+      chain: issuer.name === 'root' ? pem : pem + this.issuing.pem,
+      ca: this.root.pem,
+      privateKey,
+    };
+  }
+
+  /** Audits a refusal that left no intent behind; those that did were audited with it. */
+  async #auditing<T>(agent: string | undefined, who: { readonly actor: string; readonly address?: string | undefined }, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const { store, clock } = this.#options;
+      const recorded = typeof error === 'object' && error !== null && this.#issuance.audited.has(error);
+      if (!recorded) await store.recordEvent(certificateRefused(agent?.slice(0, 64), error, { time: clock.now(), ...who })).catch(() => undefined);
+      throw error;
+    }
+  }
+}
+
+const ttlOf = (ttl: string | number | undefined, profile: Profile): number => (ttl === undefined ? profile.defaultTtlSeconds : parseDuration(ttl));
+
+const provenCsr = (input: Uint8Array | string): Csr => {
+  const csr = parseCsr(input);
+  verifyCsr(csr);
+  return csr;
+};

@@ -1,0 +1,125 @@
+/** The CA's audit events, one function per action. Never a token, a key or a passphrase. */
+import { CodedError } from './errors.ts';
+import type { AuditEvent, CertificateIntent, CertificateRecord, CrlRecord, EnrollmentToken, RevocationReason } from './ports.ts';
+import type { IssuerName } from './requests.ts';
+
+interface Circumstances {
+  readonly time: Date;
+  readonly actor: string;
+}
+
+const factsOf = (record: CertificateIntent): Pick<AuditEvent, 'agent' | 'subject' | 'serial' | 'issuer'> => ({
+  agent: record.agent,
+  subject: record.subject,
+  serial: record.serial,
+  issuer: record.issuerId,
+});
+
+/** The code of an error of ours; anything else is not told apart. */
+export const reasonOf = (error: unknown): string => (error instanceof CodedError ? String(error.code) : 'ERR_INTERNAL');
+
+export const certificateIssued = (intent: CertificateIntent, thumbprint: string, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'certificate.issued',
+  outcome: 'done',
+  time,
+  actor,
+  ...factsOf(intent),
+  thumbprint,
+  detail: {
+    profile: intent.profile,
+    notBefore: intent.notBefore.toISOString(),
+    notAfter: intent.notAfter.toISOString(),
+    organizationalUnits: intent.organizationalUnits,
+    spkiHash: intent.spkiHash,
+    ...(intent.uri === undefined ? {} : { uri: intent.uri }),
+    ...(intent.dnsNames.length === 0 ? {} : { dnsNames: intent.dnsNames }),
+    ...(intent.replaces === undefined ? {} : { replaces: intent.replaces }),
+  },
+});
+
+/** An intent taken back before the signer was asked. */
+export const certificateDiscarded = (intent: CertificateIntent, error: unknown, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'certificate.refused',
+  outcome: 'denied',
+  time,
+  actor,
+  reason: reasonOf(error),
+  ...factsOf(intent),
+});
+
+/** Refused before an intent existed. */
+export const certificateRefused = (agent: string | undefined, error: unknown, { time, actor, address }: Circumstances & { readonly address?: string | undefined }): AuditEvent => ({
+  action: 'certificate.refused',
+  outcome: 'denied',
+  time,
+  actor,
+  reason: reasonOf(error),
+  agent,
+  address,
+});
+
+/** The signer answered with something else than what was intended; what it signed stays on record as an intent. */
+export const certificateWithheld = (intent: CertificateIntent, error: unknown, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'certificate.withheld',
+  outcome: 'failed',
+  time,
+  actor,
+  reason: reasonOf(error),
+  ...factsOf(intent),
+});
+
+export const certificateUnknownIssued = (record: CertificateRecord, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'certificate.unknownIssued',
+  outcome: 'failed',
+  time,
+  actor,
+  ...factsOf(record),
+  detail: { intendedAt: record.createdAt.toISOString() },
+});
+
+export const certificateRevoked = (record: CertificateRecord, reason: RevocationReason, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'certificate.revoked',
+  outcome: 'done',
+  time,
+  actor,
+  reason,
+  ...factsOf(record),
+  thumbprint: record.thumbprint,
+});
+
+export const crlPublished = (crl: CrlRecord, name: IssuerName, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'crl.published',
+  outcome: 'done',
+  time,
+  actor,
+  issuer: crl.issuerId,
+  name,
+  detail: { crlNumber: String(crl.crlNumber), thisUpdate: crl.thisUpdate.toISOString(), nextUpdate: crl.nextUpdate.toISOString(), entries: crl.entries },
+});
+
+export const tokenCreated = (token: EnrollmentToken, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'token.created',
+  outcome: 'done',
+  time,
+  actor,
+  agent: token.agent,
+  detail: { profile: token.profile, organizationalUnits: token.organizationalUnits, expiresAt: token.expiresAt.toISOString() },
+});
+
+export const tokenSpent = (token: EnrollmentToken, { time, address }: { readonly time: Date; readonly address: string | undefined }): AuditEvent => ({
+  action: 'token.spent',
+  outcome: 'done',
+  time,
+  actor: `token:${token.agent}`,
+  agent: token.agent,
+  address,
+});
+
+export const tokenRefused = (error: unknown, { time, address }: { readonly time: Date; readonly address: string | undefined }): AuditEvent => ({
+  action: 'token.refused',
+  outcome: 'denied',
+  time,
+  actor: 'token',
+  reason: reasonOf(error),
+  address,
+});

@@ -1,0 +1,85 @@
+/** What anybody may fetch: CRLs and CA certificates, as DER. */
+import { hash } from 'node:crypto';
+import type { CertificateAuthority } from '../authority.ts';
+import type { Clock, CrlRecord } from '../ports.ts';
+import type { IssuerName } from '../requests.ts';
+import { refuseMethod } from './json-exchange.ts';
+import type { PresentError } from './json-exchange.ts';
+
+export interface CrlHandlerOptions {
+  readonly authority: Pick<CertificateAuthority, 'currentCrl'>;
+  readonly clock: Clock;
+  readonly present: PresentError;
+}
+
+/** Revocations reach caches within this time. */
+const crlMaxAgeSeconds = 60;
+const certificateMaxAgeSeconds = 3_600;
+
+/** `GET …/crl/<root|issuing>.crl`, RFC 5280 §4.2.1.13 and RFC 2585 §4. */
+export const createCrlHandler = ({ authority, clock, present }: CrlHandlerOptions) => {
+  // Hashing 50 MB for every fetch would be a lever; a CRL has one number.
+  const tags = new Map<IssuerName, { readonly of: bigint; readonly tag: string }>();
+  const tagOf = (which: IssuerName, crl: CrlRecord): string => {
+    const known = tags.get(which);
+    if (known?.of === crl.crlNumber) return known.tag;
+    const tag = `"${hash('sha256', crl.der, 'base64url')}"`;
+    tags.set(which, { of: crl.crlNumber, tag });
+    return tag;
+  };
+  return async (request: Request): Promise<Response> => {
+    const which = issuerOf(request, 'crl');
+    if (which === undefined) return new Response(null, { status: 404 });
+    if (request.method !== 'GET' && request.method !== 'HEAD') return refuseMethod('GET, HEAD');
+    try {
+      const crl = await authority.currentCrl(which);
+      const left = Math.floor((crl.nextUpdate.getTime() - clock.now().getTime()) / 1_000);
+      return deliver(request, crl.der, {
+        type: 'application/pkix-crl',
+        tag: tagOf(which, crl),
+        modified: crl.thisUpdate,
+        maxAge: Math.max(0, Math.min(crlMaxAgeSeconds, left)),
+      });
+    } catch (error) {
+      return new Response(null, { status: present(error).status });
+    }
+  };
+};
+
+/** `GET …/ca/<root|issuing>.cer`, RFC 5280 §4.2.2.1 and RFC 2585 §4. */
+export const createCaCertificateHandler =
+  ({ authority }: { readonly authority: Pick<CertificateAuthority, 'root' | 'issuing'> }) =>
+  async (request: Request): Promise<Response> => {
+    const which = issuerOf(request, 'cer');
+    if (which === undefined) return new Response(null, { status: 404 });
+    if (request.method !== 'GET' && request.method !== 'HEAD') return refuseMethod('GET, HEAD');
+    const { der, certificate } = authority[which];
+    return deliver(request, der, { type: 'application/pkix-cert', tag: `"${certificate.thumbprint}"`, modified: certificate.notBefore, maxAge: certificateMaxAgeSeconds });
+  };
+
+const issuerOf = (request: Request, ending: 'crl' | 'cer'): IssuerName | undefined => {
+  const [, name] = new RegExp(`/(root|issuing)\\.${ending}$`).exec(new URL(request.url).pathname) ?? [];
+  return name === 'root' || name === 'issuing' ? name : undefined;
+};
+
+interface Delivery {
+  readonly type: string;
+  readonly tag: string;
+  readonly modified: Date;
+  readonly maxAge: number;
+}
+
+const deliver = (request: Request, der: Uint8Array, { type, tag, modified, maxAge }: Delivery): Response => {
+  const headers = { etag: tag, 'last-modified': modified.toUTCString(), 'cache-control': `public, max-age=${maxAge}` };
+  if (isUnchanged(request, tag, modified)) return new Response(null, { status: 304, headers });
+  const body = request.method === 'HEAD' ? null : new Uint8Array(der);
+  return new Response(body, { headers: { ...headers, 'content-type': type, 'content-length': String(der.length), 'x-content-type-options': 'nosniff' } });
+};
+
+/** RFC 9110 §13.2.2: If-Modified-Since counts only without If-None-Match. */
+const isUnchanged = (request: Request, tag: string, modified: Date): boolean => {
+  const tags = request.headers.get('if-none-match');
+  if (tags !== null) return tags.split(',').some((each) => each.trim().replace(/^W\//, '') === tag || each.trim() === '*');
+  const since = Date.parse(request.headers.get('if-modified-since') ?? '');
+  return !Number.isNaN(since) && modified.getTime() <= since;
+};

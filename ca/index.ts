@@ -1,0 +1,40 @@
+/** `sallyport/ca`: the certificate authority on its own. */
+export { CertificateAuthority } from './authority.ts';
+export type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
+export type {
+  CertificateKey,
+  CreatedToken,
+  EnrollRequest,
+  IssuedCertificate,
+  IssueRequest,
+  IssuerName,
+  IssueServerRequest,
+  RenewRequest,
+  RevokeOptions,
+  RevokeResult,
+  RevokeSelector,
+  TokenRequest,
+} from './requests.ts';
+
+export { createHierarchy, loadHierarchy } from './hierarchy.ts';
+export type { CreateHierarchyOptions, Hierarchy, Issuer, LoadHierarchyOptions } from './hierarchy.ts';
+export { builtinProfiles, createProfile, createProfiles, keyAlgorithms } from './profile.ts';
+export type { Profile, ProfileConfig, ProfileKind } from './profile.ts';
+export { exportPrivateKey, generatePrivateKey, parsePrivateKey, readPrivateKey, signerOf, writePrivateKey } from './key-store.ts';
+export type { WriteKeyOptions } from './key-store.ts';
+export { formatDuration, parseDuration } from './duration.ts';
+export { parseToken } from './enrollment.ts';
+export type { ParsedToken } from './enrollment.ts';
+export { revocationReasons } from './revocation.ts';
+
+export { createCaCertificateHandler, createCrlHandler } from './http/publication.ts';
+export { createEnrollHandler } from './http/enroll.ts';
+export { createRenewHandler } from './http/renew.ts';
+
+export { CaError } from './errors.ts';
+export type { CaErrorCode, ErrorFacts } from './errors.ts';
+export type * from './ports.ts';
+export type { EnrollHandlerOptions } from './http/enroll.ts';
+export type { PresentError } from './http/json-exchange.ts';
+export type { CrlHandlerOptions } from './http/publication.ts';
+export type { RenewHandlerOptions } from './http/renew.ts';

@@ -1,0 +1,74 @@
+/**
+ * What a certificate must be before and after it is signed: one function per clause, each with its
+ * citation. Written against the parsed octets, not against what `issuance.ts` meant, so that a
+ * mistake there is seen here.
+ */
+import { endEntityRules } from './lint-end-entity.ts';
+import { certificateAuthorityRules } from './lint-certificate-authority.ts';
+import { commonRules } from './lint-common.ts';
+import type { LintContext, LintFinding, LintRule } from './lint-rule.ts';
+import { CaError } from './errors.ts';
+import { assembleSigned, parseCertificate, verifyCertificateSignature } from './x509/certificate.ts';
+import { DerReader, equalBytes } from './x509/der.ts';
+
+export type { LintContext, LintFinding, LintRule } from './lint-rule.ts';
+
+export const lintRules: readonly LintRule[] = [...commonRules, ...certificateAuthorityRules, ...endEntityRules];
+
+/** Before signing: the octets that are about to be signed. */
+export const lintTbs = (tbs: Uint8Array, context: LintContext): readonly LintFinding[] => {
+  let placeholder: Uint8Array;
+  try {
+    const fields = new DerReader(tbs).enter();
+    fields.raw();
+    fields.raw();
+    // The parser wants a whole certificate; its signature is not looked at.
+    placeholder = assembleSigned(tbs, fields.raw(), Uint8Array.of(0));
+  } catch (error) {
+    return [unreadable(error)];
+  }
+  return lint(placeholder, context);
+};
+
+/** After signing: the same rules on the certificate, its signature, and that it is what was intended. */
+export const lintCertificate = (der: Uint8Array, context: LintContext & { readonly intended?: Uint8Array }): readonly LintFinding[] => {
+  const findings = [...lint(der, context)];
+  if (findings.some((finding) => finding.rule === 'readable')) return findings;
+  const certificate = parseCertificate(der);
+  if (context.intended !== undefined && !equalBytes(certificate.tbs, context.intended)) {
+    findings.push({ rule: 'asIntended', citation: 'docs: intent, sign, check', message: 'the signed octets are not those of the intent' });
+  }
+  // RFC 5280 §6.1.3 (a)(1): the signature verifies under the issuer's key.
+  if (!verifyCertificateSignature(certificate, context.issuer?.spki ?? certificate.spki)) {
+    findings.push({ rule: 'signature', citation: 'RFC 5280 §6.1.3', message: "the signature does not verify under the issuer's key" });
+  }
+  return findings;
+};
+
+/** `ERR_CA_LINT` naming every rule that was broken. */
+export const requireClean = (findings: readonly LintFinding[]): void => {
+  if (findings.length === 0) return;
+  throw new CaError('ERR_CA_LINT', `the certificate breaks ${findings.map(({ rule, citation }) => `${rule} (${citation})`).join(', ')}; report this as a defect`, {
+    facts: { findings: findings.map(({ rule, message }) => `${rule}: ${message}`) },
+  });
+};
+
+const lint = (der: Uint8Array, context: LintContext): readonly LintFinding[] => {
+  let certificate;
+  try {
+    certificate = parseCertificate(der);
+  } catch (error) {
+    return [unreadable(error)];
+  }
+  const kind = context.profile === 'root' || context.profile === 'issuing' ? 'ca' : 'endEntity';
+  const findings: LintFinding[] = [];
+  for (const rule of lintRules) {
+    if (rule.of !== 'all' && rule.of !== kind) continue;
+    const message = rule.check(certificate, context);
+    if (message !== undefined) findings.push({ rule: rule.name, citation: rule.citation, message });
+  }
+  return findings;
+};
+
+/** Among others the strict parser refuses duplicate extensions, times not in whole seconds and Z, and non-minimal DER. */
+const unreadable = (error: unknown): LintFinding => ({ rule: 'readable', citation: 'RFC 5280 §4.1', message: error instanceof Error ? error.message : 'not a certificate' });

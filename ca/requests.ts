@@ -1,0 +1,125 @@
+/** What callers ask of a `CertificateAuthority` and what they get back. */
+import type { KeyObject } from 'node:crypto';
+import type { CertificateRecord, IssuerId, KeyAlgorithm, RevocationReason, SerialHex } from './ports.ts';
+
+/** The two authorities of a hierarchy. */
+export type IssuerName = 'root' | 'issuing';
+
+/** One certificate of one issuer. */
+export interface CertificateKey {
+  readonly issuerId: IssuerId;
+  readonly serial: SerialHex;
+}
+
+/** An operator's word: this agent gets a certificate with these attributes. */
+export interface IssueRequest {
+  /** Agent name: commonName and last segment of the SPIFFE ID. */
+  readonly agent: string;
+  readonly organizationalUnits?: readonly string[];
+  /** Name of a profile of kind `agent` or `agent-spiffe`. Default `agent`. */
+  readonly profile?: string;
+  /** Lifetime, `24h` or seconds. Default and bound come from the profile. */
+  readonly ttl?: string | number;
+  /** DER or PEM PKCS#10. Only its key is used; what else it asks for must be what is granted here. Without it the CA makes a key. */
+  readonly csr?: Uint8Array | string;
+  /** Algorithm of the key the CA makes when there is no `csr`. Default `p256`. */
+  readonly keyAlgorithm?: KeyAlgorithm;
+  /** What to do when this agent was revoked before (for any reason but `superseded`). Default `deny`; `allow` is the operator's word. */
+  readonly onRevokedIdentity?: 'deny' | 'allow';
+  /** Signs with the root instead of the issuing CA. Relying parties must refuse such a leaf; only `doctor` has a use for it. */
+  readonly dangerouslyIssuer?: 'root';
+  /** Who asks, for the audit log: `cli:<os user>`. Default `ca`. */
+  readonly actor?: string;
+}
+
+/** A certificate for a TLS server. */
+export interface IssueServerRequest {
+  /** DNS names and IP addresses; the first is the commonName and the name in the inventory. */
+  readonly hosts: readonly string[];
+  /** Name of a profile of kind `server`. Default `server`. */
+  readonly profile?: string;
+  readonly ttl?: string | number;
+  readonly csr?: Uint8Array | string;
+  /** Certify this existing key instead of making one, as when a server keeps its key. */
+  readonly publicKey?: KeyObject;
+  readonly keyAlgorithm?: KeyAlgorithm;
+  readonly actor?: string;
+}
+
+export interface RenewRequest {
+  /** DER or PEM PKCS#10 with the same key (renew) or a new one (rekey). */
+  readonly csr: Uint8Array | string;
+  readonly actor?: string;
+}
+
+export interface IssuedCertificate extends CertificateKey {
+  readonly thumbprint: string;
+  readonly agent: string;
+  readonly profile: string;
+  /** RFC 4514 string. */
+  readonly subject: string;
+  readonly commonName: string;
+  readonly organizationalUnits: readonly string[];
+  readonly uri: string | undefined;
+  readonly dnsNames: readonly string[];
+  readonly ipAddresses: readonly string[];
+  readonly notBefore: Date;
+  /** Inclusive. */
+  readonly notAfter: Date;
+  readonly replaces: SerialHex | undefined;
+  readonly der: Uint8Array;
+  /** The leaf alone. */
+  readonly pem: string;
+  /** Leaf and issuing CA: what goes into `cert.pem`. */
+  readonly chain: string;
+  /** The root: what goes into `ca.pem`. */
+  readonly ca: string;
+  /** Only when the CA made the key; it keeps no copy. */
+  readonly privateKey: KeyObject | undefined;
+}
+
+/** Which certificates to revoke. `agent` takes every live one of that name; the others also reach expired ones. */
+export type RevokeSelector = { readonly agent: string } | { readonly serial: SerialHex; readonly issuerId?: IssuerId } | { readonly thumbprint: string };
+
+export interface RevokeOptions {
+  /** Default `unspecified`. */
+  readonly reason?: RevocationReason;
+  readonly actor?: string;
+}
+
+export interface RevokeResult {
+  readonly revoked: readonly CertificateRecord[];
+  /** Certificates of the selection that had been revoked before. */
+  readonly alreadyRevoked: readonly CertificateRecord[];
+  /** Position in the change feed; every enforcement point that acknowledged it enforces this revocation. */
+  readonly changeSeq: number;
+}
+
+export interface TokenRequest {
+  readonly agent: string;
+  readonly organizationalUnits?: readonly string[];
+  /** Profile of the certificate, of kind `agent` or `agent-spiffe`. Default `agent`. */
+  readonly profile?: string;
+  /** Lifetime of the certificate. Default: the profile's. */
+  readonly certificateTtl?: string | number;
+  /** How long the token may be used. Default `15m`, at most `7d`. */
+  readonly ttl?: string | number;
+  readonly actor?: string;
+}
+
+export interface CreatedToken {
+  /** `sallyport1.<secret>.<hash of the root certificate>`; shown once, never stored. */
+  readonly token: string;
+  readonly agent: string;
+  readonly organizationalUnits: readonly string[];
+  readonly profile: string;
+  readonly expiresAt: Date;
+}
+
+export interface EnrollRequest {
+  readonly token: string;
+  /** DER or PEM PKCS#10. */
+  readonly csr: Uint8Array | string;
+  /** Remote address, for the audit log. */
+  readonly address?: string | undefined;
+}
