@@ -94,7 +94,7 @@ export class McpEndpoint {
       const session = this.#session(front, principal, body?.messages);
       caller = { ...caller, session: session?.id };
       checkRevision(front, session, body);
-      if (session !== undefined) releases.push(holdOpen(session));
+      if (session !== undefined) releases.push(holdOpen(session, front.method === 'POST'));
       if (body === undefined) await this.#withoutBody(request, response, front, caller, session);
       else await this.#post(request, response, front, caller, session, body, progress);
     } catch (error) {
@@ -244,10 +244,12 @@ const idOf = (error: unknown): RequestId | null => {
   return isRequestId(id) ? id : null;
 };
 
-const holdOpen = (session: Session): (() => void) => {
+const holdOpen = (session: Session, call: boolean): (() => void) => {
   session.openStreams += 1;
+  if (call) session.openCalls += 1;
   return () => {
     session.openStreams -= 1;
+    if (call) session.openCalls -= 1;
   };
 };
 

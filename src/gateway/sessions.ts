@@ -28,6 +28,8 @@ export interface Session {
   lastUsedAt: number;
   /** HTTP requests of any kind that are open now; such a session is not idle. */
   openStreams: number;
+  /** Of those, POSTs. */
+  openCalls: number;
   /** Requests of the MCP client awaiting an answer; a late answer on a resumed stream is filtered by what was asked. */
   readonly inFlight: Map<RequestId, InFlight>;
   /** Requests of the MCP server awaiting the client's response, each answerable once. */
@@ -85,6 +87,7 @@ export class SessionTable {
       lastCertificate: { issuerId: principal.issuerId, serial: principal.serial },
       lastUsedAt: this.#now(),
       openStreams: 0,
+      openCalls: 0,
       inFlight: new Map(),
       awaited: new Set(),
       progressTokens: new Set(),
@@ -130,6 +133,12 @@ export class SessionTable {
       ended += 1;
     }
     return ended;
+  }
+
+  /** Whether the answer to some request is still awaited by an open HTTP request. */
+  hasCalls(): boolean {
+    for (const session of this.#byId.values()) if (session.openCalls > 0) return true;
+    return false;
   }
 
   closeAll(): void {

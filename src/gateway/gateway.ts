@@ -1,0 +1,162 @@
+/** The gateway assembled: one mutual-TLS port, one gate, one session table, an endpoint per upstream. */
+import type { Server } from 'node:http';
+import type { Clock, Randomness } from '../../ca/ports.ts';
+import { SallyportError } from '../errors.ts';
+import { Sealer } from '../mcp/sealing.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { RevocationIndex } from '../revocation/revocation-index.ts';
+import { attachHttp } from '../tls/attach-http.ts';
+import { createTlsListener } from '../tls/listener.ts';
+import type { RefusedPeer, ServerIdentity, TlsListener } from '../tls/listener.ts';
+import type { TrustStore } from '../tls/trust.ts';
+import type { PeerChecks } from '../tls/verify-peer.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { McpEndpoint } from './endpoint.ts';
+import { Gate } from './gate.ts';
+import type { Caller, Evidence } from './gate.ts';
+import { HandlerLeg } from './handler-leg.ts';
+import type { NodeMcpHandler } from './handler-leg.ts';
+import { createMcpServer } from './mcp-server.ts';
+import { Quota } from './quota.ts';
+import type { QuotaLimits } from './quota.ts';
+import { RelayLeg } from './relay-leg.ts';
+import { SessionTable } from './sessions.ts';
+import type { SessionLimits } from './sessions.ts';
+import type { BodyLimits } from './body.ts';
+import type { Leg } from './endpoint.ts';
+
+export type GatewayUpstream = Upstream | { readonly name: string; readonly handler: NodeMcpHandler };
+
+export interface GatewayLimits extends BodyLimits, QuotaLimits, SessionLimits {
+  /** Octets of one answer of an in-process server. */
+  readonly answerBytes: number;
+}
+
+export interface GatewayParts {
+  readonly identity: ServerIdentity;
+  readonly trust: TrustStore;
+  readonly index: RevocationIndex;
+  readonly policy: Policy;
+  readonly evidence: Evidence;
+  readonly upstreams: readonly GatewayUpstream[];
+  readonly limits: GatewayLimits;
+  readonly allowedHosts: readonly string[];
+  readonly allowedOrigins: readonly string[];
+  readonly minTlsVersion: 'TLSv1.3' | 'TLSv1.2';
+  readonly auditArguments: 'digest' | 'full';
+  readonly isKnown?: PeerChecks['isKnown'];
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly log: GatewayLog;
+}
+
+/** Constant messages, facts as fields; a pino logger is one. */
+export interface GatewayLog {
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+/** Milliseconds that running calls get to finish once the gateway drains. */
+const drainMs = 10_000;
+
+export class Gateway {
+  readonly listener: TlsListener;
+  readonly gate: Gate;
+  readonly sessions: SessionTable;
+  readonly #parts: GatewayParts;
+  readonly #server: Server;
+  readonly #legs: ReadonlyMap<string, Leg>;
+  #draining = false;
+
+  constructor(parts: GatewayParts) {
+    this.#parts = parts;
+    const { clock, randomness, evidence, limits, log } = parts;
+    this.gate = new Gate({ policy: parts.policy, evidence, clock, auditArguments: parts.auditArguments });
+    this.listener = createTlsListener({
+      ...parts.identity, clock, trust: parts.trust, index: parts.index, isKnown: parts.isKnown, minVersion: parts.minTlsVersion,
+      onRefused: (refused) => this.#recordRefused(refused),
+    });
+    const sealer = new Sealer({ key: randomness.bytes(32), randomness });
+    this.#legs = new Map(parts.upstreams.map((upstream) => [upstream.name, legOf(upstream, sealer, limits.answerBytes)]));
+    this.sessions = new SessionTable({
+      clock, randomness, limits,
+      onEnd: (session, cause) => {
+        this.#legs.get(session.upstream)?.endSession(session).catch((error: unknown) => log.warn({ error, upstream: session.upstream, cause }, 'upstream session could not be ended'));
+      },
+    });
+    const quota = new Quota(limits);
+    const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
+    const endpoints = new Map([...this.#legs].map(([name, leg]) => [
+      this.#legs.size === 1 ? '/mcp' : `/${name}/mcp`,
+      new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, sealer, limits, front: parts, onFailure }),
+    ]));
+    this.#server = createMcpServer({ connections: this.listener.connections, endpointOf: (path) => endpoints.get(path), isDraining: () => this.#draining });
+    attachHttp(this.listener, this.#server);
+    this.listener.connections.onCut(({ issuerId, serial, error, connections, peer }) => {
+      const sessions = this.sessions.endByCertificate(issuerId, serial);
+      if (connections + sessions === 0) return;
+      evidence.enqueue({
+        action: 'connection.cut', outcome: 'done', time: clock.now(), reason: error.code, issuer: issuerId, serial,
+        actor: 'gateway', agent: peer?.principal.commonName, subject: peer?.principal.subject, thumbprint: peer?.principal.thumbprint,
+        detail: { connections, sessions },
+      });
+      log.warn({ code: error.code, serial, issuer: issuerId, connections, sessions }, 'connections cut');
+    });
+  }
+
+  /** Paths served, with the upstream behind each. */
+  get paths(): readonly { readonly path: string; readonly upstream: string }[] {
+    return [...this.#legs.keys()].map((upstream) => ({ upstream, path: this.#legs.size === 1 ? '/mcp' : `/${upstream}/mcp` }));
+  }
+
+  /** @throws SallyportError `ERR_LISTEN_ADDRESS` */
+  listen(port: number, host: string): Promise<{ readonly host: string; readonly port: number }> {
+    return this.listener.listen(port, host);
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** Takes no new work, lets running calls finish for a while, then ends sessions, children and connections. */
+  async close(options: { readonly drainMs?: number } = {}): Promise<void> {
+    this.#draining = true;
+    this.listener.stop();
+    this.#server.closeIdleConnections();
+    const until = performance.now() + (options.drainMs ?? drainMs);
+    while (this.#callsRunning() && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    this.sessions.closeAll();
+    await this.listener.close();
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await Promise.all(this.#parts.upstreams.map((upstream) => ('close' in upstream ? upstream.close() : undefined)));
+  }
+
+  #callsRunning(): boolean {
+    return this.sessions.hasCalls();
+  }
+
+  #recordRefused({ error, subject, serial, issuer, thumbprint, address, resumed, suppressed }: RefusedPeer): void {
+    const { evidence, clock, log } = this.#parts;
+    log.warn({ code: error.code, subject, serial, issuer, address, resumed, suppressed, reason: error.message }, 'peer refused');
+    try {
+      evidence.enqueue({
+        action: 'handshake.refused', outcome: 'denied', time: clock.now(), reason: error.code, actor: 'gateway', subject, serial, issuer, thumbprint, address,
+        detail: { resumed, ...(suppressed > 0 ? { suppressed } : {}), ...(typeof error.facts.reason === 'string' ? { cause: error.facts.reason } : {}) },
+      });
+    } catch (cause) {
+      // The peer is refused all the same; that it cannot be recorded is the log's own alarm.
+      log.error({ error: cause }, 'refusal could not be recorded');
+    }
+  }
+
+  #logFailure(error: unknown, caller: Caller): void {
+    const facts = { error, agent: caller.principal.commonName, serial: caller.principal.serial, upstream: caller.upstream };
+    if (error instanceof SallyportError && !error.code.startsWith('ERR_UPSTREAM') && !error.code.startsWith('ERR_AUDIT')) this.#parts.log.info(facts, 'request refused');
+    else this.#parts.log.error(facts, 'request failed');
+  }
+}
+
+const legOf = (upstream: GatewayUpstream, sealer: Sealer, maxAnswerBytes: number): Leg =>
+  'handler' in upstream ? new HandlerLeg({ ...upstream, sealer, maxAnswerBytes }) : new RelayLeg(upstream, sealer);
