@@ -267,11 +267,15 @@ export class Conversation {
           return;
         }
         this.#accepted();
-        for await (const event of eventsOf(response, this.#options.maxMessageBytes)) {
-          this.#listenFailures = 0;
-          if (event.id !== undefined) lastEventId = event.id;
-          if (event.retry !== undefined) retryMs = event.retry;
-          if (isMessage(event)) await this.#options.deliver(toOneLine(event.data));
+        try {
+          for await (const event of eventsOf(response, this.#options.maxMessageBytes)) {
+            this.#listenFailures = 0;
+            if (event.id !== undefined) lastEventId = event.id;
+            if (event.retry !== undefined) retryMs = event.retry;
+            if (isMessage(event)) await this.#options.deliver(toOneLine(event.data));
+          }
+        } catch {
+          // Streams end when networks do; what matters is whether the next one can be opened.
         }
       } catch (error) {
         if (signal.aborted) return;

@@ -148,10 +148,16 @@ const isGateCode = (code: string | number | undefined): code is GateErrorCode =>
 /** The first error code of an error and its causes (a failed dial to several addresses is an AggregateError). */
 export function systemCodeOf(error: unknown): string {
   for (let at: unknown = error; at instanceof Error; ) {
-    if ('code' in at && typeof at.code === 'string') return at.code;
+    if ('code' in at && typeof at.code === 'string') return at.code === 'EPROTO' ? (openSslReason(at.message) ?? at.code) : at.code;
     at = at instanceof AggregateError ? at.errors[0] : at.cause;
   }
   return '';
+}
+
+/** A failed write carries OpenSSL's reason in its text only: `…:SSL routines:<function>:<reason>:…`. */
+function openSslReason(message: string): string | undefined {
+  const reason = /:SSL routines:[^:]*:([^:]+):/u.exec(message)?.[1];
+  return reason === undefined ? undefined : `ERR_SSL_${reason.toUpperCase().replaceAll(' ', '_')}`;
 }
 
 /** Alerts are the same in all spellings of OpenSSL: `SSLV3_ALERT_…`, `TLSV1_ALERT_…`, `TLSV13_ALERT_…`, `SSL/TLS_ALERT_…`. */

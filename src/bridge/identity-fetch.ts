@@ -284,9 +284,9 @@ function toResponse(answer: IncomingMessage, outgoing: Outgoing, body: Uint8Arra
 /** The answer's body as a web stream with back-pressure that ends with words when the connection does. */
 function streamOf(answer: IncomingMessage, signal: AbortSignal | undefined, explain: (error: unknown) => SallyportError): ReadableStream<Uint8Array> {
   let abort: () => void = () => undefined;
+  let settled = false;
   return new ReadableStream<Uint8Array>({
     start(controller) {
-      let settled = false;
       const settle = (act: () => void): void => {
         if (settled) return;
         settled = true;
@@ -313,6 +313,7 @@ function streamOf(answer: IncomingMessage, signal: AbortSignal | undefined, expl
       answer.resume();
     },
     cancel() {
+      settled = true;
       signal?.removeEventListener('abort', abort);
       answer.destroy();
     },

@@ -147,16 +147,6 @@ describe('a refusal in words', () => {
     await expect(identityFetch(url)).rejects.toMatchObject({ code: 'ERR_BRIDGE_REFUSED', message: expect.stringMatching(new RegExp(`^the gateway localhost:${port} refused this identity: it does not trust the CA that issued the certificate of agent-7 \\(serial [0-9a-f]+\\); use an identity issued by the CA of this gateway$`)) });
   });
 
-  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
-    it(`understands the alerts of a server that refuses in the handshake, ${maxVersion}`, async () => {
-      const expired = await pki.issue({ name: 'agent-7', notAfter: new Date(Date.now() - 1_000) });
-      await writeIdentity(directory, pki, expired);
-      identityFetch = createIdentityFetch({ identity: directory, clock: { now: () => new Date(Date.now() - 60_000) } });
-      const { url } = await start({ rejectUnauthorized: true, maxVersion });
-      await expect(identityFetch(url)).rejects.toMatchObject({ code: 'ERR_BRIDGE_REFUSED', facts: { reason: 'ERR_PEER_EXPIRED' } });
-    });
-  }
-
   it('looks at its own certificate before it dials', async () => {
     const notAfter = new Date(Math.floor(Date.now() / 1_000) * 1_000 - 60_000);
     await writeIdentity(directory, pki, await pki.issue({ name: 'agent-7', notAfter }));

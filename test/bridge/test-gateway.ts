@@ -63,6 +63,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     rejectUnauthorized: options.rejectUnauthorized ?? false,
     ...(options.maxVersion === undefined ? {} : { maxVersion: options.maxVersion }),
   });
+  const refused = new Set<TLSSocket>();
   tls.on('tlsClientError', () => undefined);
   tls.on('secureConnection', (socket) => {
     gateway.handshakes += 1;
@@ -70,6 +71,9 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     const code = certificate === undefined ? 'ERR_PEER_NO_CERTIFICATE' : (gateway.verdicts.get(certificate.serialNumber.toLowerCase()) ?? (socket.authorized ? undefined : 'ERR_PEER_UNTRUSTED'));
     socket.on('error', () => undefined);
     if (code !== undefined) {
+      refused.add(socket);
+      // What the peer already sent is read and dropped: unread data would turn the end into a reset.
+      socket.resume();
       const body = JSON.stringify({ error: { code, message: 'refused' } });
       socket.end(`HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
       return;
@@ -94,7 +98,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
       return cut;
     },
     close: async () => {
-      for (const socket of gateway.sockets) socket.destroy();
+      for (const socket of [...gateway.sockets, ...refused]) socket.destroy();
       await new Promise((resolve) => tls.close(resolve));
     },
   });

@@ -8,9 +8,14 @@ import { join } from 'node:path';
 x509.cryptoProvider.set(webcrypto as unknown as Crypto);
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 
+interface TestKeyPair {
+  readonly publicKey: CryptoKey;
+  readonly privateKey: CryptoKey;
+}
+
 interface Authority {
   readonly certificate: x509.X509Certificate;
-  readonly keys: CryptoKeyPair;
+  readonly keys: TestKeyPair;
   readonly pem: string;
 }
 
@@ -31,7 +36,7 @@ export interface TestPki {
 }
 
 const hour = 3_600_000;
-const generate = (): Promise<CryptoKeyPair> => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']) as unknown as Promise<CryptoKeyPair>;
+const generate = (): Promise<TestKeyPair> => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']) as unknown as Promise<TestKeyPair>;
 
 export async function createTestPki(name = 'Test'): Promise<TestPki> {
   const root = await authority(`CN=${name} Root`, 1);
