@@ -105,12 +105,13 @@ export class CrlEntryCursor {
 }
 
 /** What the list as a whole contains; walks it once. */
-export function summarizeEntries(cursor: CrlEntryCursor): { count: number; removals: boolean } {
+export function summarizeEntries(cursor: CrlEntryCursor, onEntry?: (entry: CrlEntryCursor) => void): { count: number; removals: boolean } {
   let count = 0;
   let removals = false;
   while (cursor.next()) {
     count++;
     if (cursor.reasonCode === REMOVE_FROM_CRL) removals = true;
+    onEntry?.(cursor);
   }
   return { count, removals };
 }

@@ -51,13 +51,21 @@ export const MAX_CRL_OCTETS = 256 * 1024 * 1024;
 /** RFC 5280 §5.2: what is understood; another critical extension makes the CRL unusable. */
 const PROCESSED: ReadonlySet<string> = new Set([EXTENSION.authorityKeyIdentifier, EXTENSION.crlNumber, EXTENSION.deltaCrlIndicator, EXTENSION.issuingDistributionPoint]);
 
-/** DER, or PEM with one `X509 CRL` block. Refuses with `ERR_CRL_INVALID` or `ERR_PEM_INVALID`. */
-export function parseCrl(input: Uint8Array | string): Crl {
-  const der = derOf(input, 'X509 CRL', 'CRL');
-  return decodeAs('ERR_CRL_INVALID', 'CRL', () => readCrl(der));
+export interface CrlParsing {
+  /**
+   * Called at each entry during the walk that checks its form, which saves a second walk. The CRL
+   * may still be refused: throw away what was gathered when `parseCrl` or `verifyCrl` throws.
+   */
+  readonly onEntry?: (entry: CrlEntryCursor) => void;
 }
 
-function readCrl(der: Uint8Array): Crl {
+/** DER, or PEM with one `X509 CRL` block. Refuses with `ERR_CRL_INVALID` or `ERR_PEM_INVALID`. */
+export function parseCrl(input: Uint8Array | string, options: CrlParsing = {}): Crl {
+  const der = derOf(input, 'X509 CRL', 'CRL');
+  return decodeAs('ERR_CRL_INVALID', 'CRL', () => readCrl(der, options));
+}
+
+function readCrl(der: Uint8Array, { onEntry }: CrlParsing): Crl {
   const { tbs, algorithm, signature } = readSigned(der, MAX_CRL_OCTETS);
   const outer = new DerReader(tbs);
   const fields = outer.enter(TAG.sequence);
@@ -76,7 +84,7 @@ function readCrl(der: Uint8Array): Crl {
   const extensions = readCrlExtensions(fields, version);
   fields.finish();
 
-  const { count, removals } = summarizeEntries(new CrlEntryCursor(tbs, range));
+  const { count, removals } = summarizeEntries(new CrlEntryCursor(tbs, range), onEntry);
   const baseCrlNumber = extensionValue(extensions, EXTENSION.deltaCrlIndicator, parseCrlNumber);
   // RFC 5280 §5.3.1: removeFromCRL only in delta CRLs.
   if (removals && baseCrlNumber === undefined) throw invalid('removeFromCRL in a complete CRL', range.start);

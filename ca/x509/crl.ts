@@ -5,5 +5,5 @@ export { MAX_CRL_OCTETS, parseCrl } from './crl-reader.ts';
 export { CrlEntryBuffer, encodeTbsCrl } from './crl-writer.ts';
 export type { CrlFreshness, CrlHead, CrlVerification } from './crl-check.ts';
 export type { EntryVisitor } from './crl-entry.ts';
-export type { Crl, RevokedEntry } from './crl-reader.ts';
+export type { Crl, CrlParsing, RevokedEntry } from './crl-reader.ts';
 export type { CrlEntry, TbsCrlFields } from './crl-writer.ts';

@@ -22,7 +22,7 @@ const reasons: readonly (RevocationReason | undefined)[] = [
 export const reasonNumber = (reason: RevocationReason): number => Math.max(0, reasons.indexOf(reason));
 export const reasonName = (number: number): RevocationReason => reasons[number] ?? 'unspecified';
 
-type Words = Uint32Array<ArrayBuffer>;
+export type Words = Uint32Array<ArrayBuffer>;
 
 /** What crosses from a worker: buffers are moved, not copied. */
 export interface TransferableTable {
@@ -33,12 +33,12 @@ export interface TransferableTable {
   readonly entries: readonly Words[];
 }
 
-const SHARDS = 256;
+export const SHARDS = 256;
 const INITIAL_ENTRIES = 8;
 /** An entry number has 24 bits in a slot. */
 const MAX_SHARD_ENTRIES = 0xfffffe;
 /** Five words of serial, Unix seconds (good until 2106), reason: side by side, so that a hit costs one cache line. */
-const STRIDE = WORDS + 2;
+export const STRIDE = WORDS + 2;
 
 export class SerialTable {
   readonly #seed: HashSeed;
@@ -57,9 +57,7 @@ export class SerialTable {
       this.#entries = [...options.entries];
       return;
     }
-    // Shards differ by a few standard deviations; leave room so that a table of known size does not grow.
-    const each = (options.expected ?? 0) / SHARDS;
-    const capacity = each === 0 ? 0 : Math.ceil(each + 4 * Math.sqrt(each) + INITIAL_ENTRIES);
+    const capacity = entriesFor(options.expected ?? 0);
     this.#counts = new Uint32Array(SHARDS);
     this.#slots = Array.from({ length: SHARDS }, () => new Uint32Array(capacity === 0 ? 1 : slotsFor(capacity)));
     this.#entries = Array.from({ length: SHARDS }, () => new Uint32Array(capacity * STRIDE));
@@ -139,8 +137,7 @@ export class SerialTable {
   }
 
   #grow(shard: number, count: number): void {
-    const capacity = Math.max(INITIAL_ENTRIES, Math.ceil(count * 1.5));
-    if (capacity > MAX_SHARD_ENTRIES) throw new RangeError('a revocation table holds at most 4 billion serials of one issuer');
+    const capacity = moreEntriesThan(count);
     const entries = new Uint32Array(capacity * STRIDE);
     entries.set((this.#entries[shard] as Words).subarray(0, count * STRIDE));
     const slots = new Uint32Array(slotsFor(capacity));
@@ -176,12 +173,25 @@ class FoundEntry implements RevocationEntry {
 }
 
 /** Bits 24–31 choose the shard and the low bits the slot, so the tag takes bits that neither uses up to 65,536 slots. */
-const tagOf = (hash: number): number => (hash >>> 16) & 0xff;
+export const tagOf = (hash: number): number => (hash >>> 16) & 0xff;
 
-const sameSerial = (a: Uint32Array, offsetA: number, b: Uint32Array, offsetB: number): boolean => {
+export const sameSerial = (a: Uint32Array, offsetA: number, b: Uint32Array, offsetB: number): boolean => {
   for (let word = WORDS - 1; word >= 0; word -= 1) if (a[offsetA + word] !== b[offsetB + word]) return false;
   return true;
 };
 
 /** Never more than three quarters full, so that a probe ends soon and always at an empty slot. */
-const slotsFor = (entries: number): number => 2 ** Math.ceil(Math.log2((entries * 4) / 3 + 1));
+export const slotsFor = (entries: number): number => 2 ** Math.ceil(Math.log2((entries * 4) / 3 + 1));
+
+/** Entries of one shard for a table of known size. Shards differ by a few standard deviations: with that room none has to grow. */
+export const entriesFor = (expected: number): number => {
+  const each = expected / SHARDS;
+  return each === 0 ? 0 : Math.ceil(each + 4 * Math.sqrt(each) + INITIAL_ENTRIES);
+};
+
+/** Entries of one shard that has outgrown `count`. */
+export const moreEntriesThan = (count: number): number => {
+  const capacity = Math.max(INITIAL_ENTRIES, Math.ceil(count * 1.5));
+  if (capacity > MAX_SHARD_ENTRIES) throw new RangeError('a revocation table holds at most 4 billion serials of one issuer');
+  return capacity;
+};

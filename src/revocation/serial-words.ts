@@ -7,6 +7,8 @@ import type { SerialHex } from '../../ca/ports.ts';
 
 export const WORDS = 5;
 const MAX_OCTETS = 20;
+/** Hex digits of a word. */
+const DIGITS = 8;
 
 const digits = new Int8Array(128).fill(-1);
 for (const [value, character] of [...'0123456789abcdef'].entries()) digits[character.charCodeAt(0)] = value;
@@ -18,28 +20,24 @@ export const wordsOfHex = (serial: SerialHex, out: Uint32Array): boolean => {
   // A leading 00 is the sign octet of DER, not part of the value.
   while (length - start > MAX_OCTETS * 2 && serial.charCodeAt(start) === 0x30) start += 1;
   if (length === 0 || length - start > MAX_OCTETS * 2) return false;
-  let word = WORDS - 1;
-  let value = 0;
-  let shift = 0;
+  let word = WORDS - Math.ceil((length - start) / DIGITS);
+  for (let empty = 0; empty < word; empty += 1) out[empty] = 0;
+  let codes = 0;
   let wrong = 0;
-  for (let at = length - 1; at >= start; at -= 1) {
-    const code = serial.charCodeAt(at);
-    const digit = code < 128 ? (digits[code] as number) : -1;
-    wrong |= digit;
-    value |= digit << shift;
-    shift += 4;
-    if (shift === 32) {
-      out[word] = value;
-      word -= 1;
-      value = 0;
-      shift = 0;
+  // No branch in the inner loop: what is no digit shows in the two sums at the end.
+  for (let at = start; word < WORDS; word += 1) {
+    const end = length - (WORDS - 1 - word) * DIGITS;
+    let value = 0;
+    for (; at < end; at += 1) {
+      const code = serial.charCodeAt(at);
+      const digit = digits[code & 0x7f] as number;
+      codes |= code;
+      wrong |= digit;
+      value = (value << 4) | digit;
     }
-  }
-  for (; word >= 0; word -= 1) {
     out[word] = value;
-    value = 0;
   }
-  return wrong >= 0;
+  return wrong >= 0 && codes < 0x80;
 };
 
 /** Writes the content octets of a DER INTEGER at `bytes[start, end)` into `out`; false when they are more than 20 octets or none. */
