@@ -1,0 +1,25 @@
+/** Every command, in the order of --help: one file each, one line each. */
+import { registerAudit } from './audit.ts';
+import type { RegisterCommand } from './cli.ts';
+import { registerConnect } from './connect.ts';
+import { registerCrl } from './crl.ts';
+import { registerEnroll } from './enroll.ts';
+import { registerInit } from './init.ts';
+import { registerInventory } from './inventory.ts';
+import { registerIssue } from './issue.ts';
+import { registerPolicy } from './policy.ts';
+import { registerRevoke } from './revoke.ts';
+import { registerToken } from './token.ts';
+
+export const commands: readonly RegisterCommand[] = [
+  registerInit,
+  registerIssue,
+  registerToken,
+  registerEnroll,
+  registerConnect,
+  registerRevoke,
+  registerInventory,
+  registerCrl,
+  registerPolicy,
+  registerAudit,
+];

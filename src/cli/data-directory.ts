@@ -1,0 +1,138 @@
+/** A data directory opened: configuration, store, authority, and the key of the audit log. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { KeyObject } from 'node:crypto';
+import type { AuthorityOptions } from '../../ca/authority-options.ts';
+import { CertificateAuthority, readPrivateKey } from '../../ca/index.ts';
+import type { Clock, Randomness } from '../../ca/ports.ts';
+import { createCheckpointSigner } from '../audit/checkpoint.ts';
+import type { CheckpointSigner } from '../audit/checkpoint.ts';
+import { keepCheckpoint } from '../audit/checkpoint-file.ts';
+import { formatDuration } from '../config/duration.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/load.ts';
+import { SallyportError } from '../errors.ts';
+import { openStore } from '../store/open-store.ts';
+import type { Store } from '../store/store.ts';
+
+/** Where things are in a data directory. */
+export const filesIn = (directory: string) =>
+  ({
+    rootCertificate: join(directory, 'certs', 'root.cert.pem'),
+    issuingCertificate: join(directory, 'certs', 'issuing.cert.pem'),
+    /** Leaf, then issuing CA. */
+    serverCertificate: join(directory, 'certs', 'server.cert.pem'),
+    serverKey: join(directory, 'keys', 'server.key.pem'),
+    auditKey: join(directory, 'keys', 'audit.key.pem'),
+    /** What verifies the audit log: give copies to those who must not have to trust this machine. */
+    auditVerifierKey: join(directory, 'audit.vkey'),
+    /** The latest checkpoint, outside the store. */
+    auditCheckpoint: join(directory, 'audit.checkpoint'),
+  }) as const;
+
+/** Name of the audit log and of its key. */
+export const auditOrigin = (trustDomain: string): string => `${trustDomain}/sallyport-audit`;
+
+export interface World {
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+}
+
+export interface OpenDeploymentOptions extends World {
+  readonly passphrase?: string | undefined;
+  readonly onBackgroundError?: (error: unknown) => void;
+}
+
+export interface Deployment {
+  readonly config: Config;
+  readonly store: Store;
+  readonly authority: CertificateAuthority;
+  readonly checkpointSigner: CheckpointSigner;
+  /** Publishes CRLs that revocations wait for, keeps the latest checkpoint outside the store, closes everything. */
+  close(): Promise<void>;
+}
+
+/** For what changes something. `ERR_CONFIG_MISSING`, `ERR_CA_MISSING`, `ERR_KEY_PASSPHRASE` and the like say what is wrong. */
+export async function openDeployment(directory: string, options: OpenDeploymentOptions): Promise<Deployment> {
+  const config = await loadConfig(directory);
+  const checkpointSigner = await readAuditSigner(config, options.passphrase);
+  const store = await openStore(config.storeUrl, { clock: options.clock, checkpointSigner });
+  try {
+    const authority = await CertificateAuthority.load({
+      directory: config.directory,
+      passphrase: options.passphrase,
+      ...authorityOptions(config, store, options),
+      ...(options.onBackgroundError === undefined ? {} : { onBackgroundError: options.onBackgroundError }),
+    });
+    return {
+      config,
+      store,
+      authority,
+      checkpointSigner,
+      close: async () => {
+        try {
+          await authority.close();
+          await keepLatestCheckpoint(config.directory, store);
+        } finally {
+          await store.close();
+        }
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** For what only reads: no key is opened, so no passphrase is needed. */
+export async function openForReading(directory: string, clock: Clock): Promise<{ readonly config: Config; readonly store: Store; close(): Promise<void> }> {
+  const config = await loadConfig(directory);
+  const store = await openStore(config.storeUrl, { clock });
+  return { config, store, close: () => store.close() };
+}
+
+export function authorityOptions(config: Config, store: Store, world: World): AuthorityOptions {
+  const { ca, trustDomain, publicUrl } = config;
+  return {
+    store: store.ca,
+    clock: world.clock,
+    randomness: world.randomness,
+    trustDomain,
+    publicUrl,
+    profiles: Object.fromEntries(Object.entries(ca.profiles).map(([name, profile]) => [name, withoutUndefined(profile)])),
+    defaultTtl: inSeconds(ca.defaultTtl),
+    maxTtl: inSeconds(ca.maxTtl),
+    maxLivePerAgent: ca.maxLivePerAgent,
+  };
+}
+
+export async function keepLatestCheckpoint(directory: string, store: Store): Promise<void> {
+  const note = await store.audit.latestCheckpoint();
+  if (note !== undefined) await keepCheckpoint(filesIn(directory).auditCheckpoint, note);
+}
+
+export async function readVerifierKey(directory: string): Promise<string> {
+  const file = filesIn(directory).auditVerifierKey;
+  try {
+    return (await readFile(file, 'utf8')).trim();
+  } catch (cause) {
+    throw new SallyportError('ERR_AUDIT_KEY', `${file} cannot be read: restore it, or give the verifier key with --key`, { facts: { file }, cause });
+  }
+}
+
+async function readAuditSigner(config: Config, passphrase: string | undefined): Promise<CheckpointSigner> {
+  const file = filesIn(config.directory).auditKey;
+  const privateKey: KeyObject = await readPrivateKey(file, { passphrase });
+  return createCheckpointSigner({ origin: auditOrigin(config.trustDomain), privateKey });
+}
+
+/** The CA writes lifetimes in seconds. */
+function inSeconds(millis: number): number {
+  const seconds = Math.floor(millis / 1_000);
+  if (seconds < 1) throw new SallyportError('ERR_CONFIG_INVALID', `a certificate lifetime of ${formatDuration(millis)} is too short: one second is the least`);
+  return seconds;
+}
+
+type WithoutUndefined<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
+
+const withoutUndefined = <T extends object>(object: T): WithoutUndefined<T> => Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as WithoutUndefined<T>;

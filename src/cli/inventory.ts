@@ -1,0 +1,116 @@
+/** `sallyport inventory`: every certificate there is, and how it stands. */
+import { Option } from 'commander';
+import type { CertificateQuery, CertificateRecord } from '../../ca/ports.ts';
+import { openForReading } from './data-directory.ts';
+import { parseDuration } from '../config/duration.ts';
+import type { Store } from '../store/store.ts';
+import { common, usage } from './cli.ts';
+import type { Call, RegisterCommand } from './cli.ts';
+import { formatTable } from './output.ts';
+
+export type CertificateStatus = 'live' | 'expired' | 'revoked' | 'unknownIssued' | 'intent';
+
+const statuses: readonly CertificateStatus[] = ['live', 'expired', 'revoked', 'unknownIssued', 'intent'];
+
+interface InventoryOptions {
+  readonly status?: CertificateStatus;
+  readonly expiring?: string;
+  readonly ou?: string;
+  readonly agent?: string;
+  readonly format?: 'table' | 'json' | 'csv';
+}
+
+export const registerInventory: RegisterCommand = (program, cli) => {
+  const command = program
+    .command('inventory')
+    .description('list certificates')
+    .addOption(new Option('--status <status>', 'only those').choices(statuses))
+    .option('--expiring <duration>', 'only live ones that expire within this time, such as 30d')
+    .option('--ou <unit>', 'only those with this organizational unit')
+    .option('--agent <name>', 'only those of this agent')
+    .addOption(new Option('--format <format>', 'how to print (default: table)').choices(['table', 'json', 'csv']));
+  common(command, ['sallyport inventory', 'sallyport inventory --status live --expiring 7d', 'sallyport inventory --ou analytics --format csv > analytics.csv', 'sallyport inventory --json']);
+  command.action(cli.action<InventoryOptions>(inventory));
+};
+
+async function inventory(call: Call<InventoryOptions>): Promise<void> {
+  const { io, options, output, directory } = call;
+  const within = options.expiring === undefined ? undefined : parseDuration(options.expiring);
+  if (options.expiring !== undefined && within === undefined) throw usage(`${options.expiring} is not a duration: write 30d or 12h`);
+  const { store, close } = await openForReading(directory, io.clock);
+  try {
+    const now = io.clock.now();
+    const query = { ...(options.ou === undefined ? {} : { organizationalUnit: options.ou }), ...(options.agent === undefined ? {} : { agent: options.agent }), ...(within === undefined ? {} : { expiresBefore: new Date(now.getTime() + within) }) };
+    const rows = (await all(store, query))
+      .map((record) => rowOf(record, now))
+      .filter(({ status }) => (options.status === undefined || status === options.status) && (within === undefined || status === 'live'));
+    const format = output.json ? 'json' : (options.format ?? 'table');
+    if (format === 'json') output.line(JSON.stringify(rows, undefined, 2));
+    else output.line(format === 'csv' ? csv(rows) : table(rows, now));
+  } finally {
+    await close();
+  }
+}
+
+async function all(store: Store, query: CertificateQuery): Promise<readonly CertificateRecord[]> {
+  const pageSize = 1_000;
+  const records: CertificateRecord[] = [];
+  for (;;) {
+    const page = await store.ca.findCertificates({ ...query, limit: pageSize, offset: records.length });
+    records.push(...page);
+    if (page.length < pageSize) return records;
+  }
+}
+
+function rowOf(record: CertificateRecord, now: Date) {
+  return {
+    agent: record.agent,
+    status: statusOf(record, now),
+    serial: record.serial,
+    thumbprint: record.thumbprint ?? null,
+    issuer: record.issuerId,
+    subject: record.subject,
+    organizationalUnits: record.organizationalUnits,
+    uri: record.uri ?? null,
+    dnsNames: record.dnsNames,
+    profile: record.profile,
+    notBefore: record.notBefore,
+    notAfter: record.notAfter,
+    revokedAt: record.revokedAt ?? null,
+    revocationReason: record.revocationReason ?? null,
+    firstSeenAt: record.firstSeenAt ?? null,
+    replaces: record.replaces ?? null,
+  };
+}
+
+type Row = ReturnType<typeof rowOf>;
+
+function statusOf(record: CertificateRecord, now: Date): CertificateStatus {
+  if (record.state !== 'issued') return record.state;
+  // notAfter is inclusive, and certificates count in seconds.
+  return now.getTime() >= record.notAfter.getTime() + 1_000 ? 'expired' : 'live';
+}
+
+function table(rows: readonly Row[], now: Date): string {
+  if (rows.length === 0) return 'no certificates';
+  const body = rows.map((row) => [row.agent, row.status === 'revoked' ? `revoked (${row.revocationReason ?? 'unspecified'})` : row.status, row.profile, row.organizationalUnits.join(', ') || '-', until(row, now), row.serial]);
+  return `${formatTable(['AGENT', 'STATUS', 'PROFILE', 'OU', 'EXPIRES', 'SERIAL'], body)}\n${rows.length === 1 ? '1 certificate' : `${rows.length} certificates`}`;
+}
+
+function until(row: Row, now: Date): string {
+  const date = row.notAfter.toISOString().slice(0, 16).replace('T', ' ');
+  const hours = (row.notAfter.getTime() - now.getTime()) / 3_600_000;
+  if (row.status !== 'live' || hours > 72) return date;
+  return `${date} (${hours < 1 ? `${Math.max(0, Math.floor(hours * 60))}m` : `${Math.floor(hours)}h`})`;
+}
+
+/** RFC 4180. A cell that a spreadsheet would take for a formula gets a quote in front. */
+function csv(rows: readonly Row[]): string {
+  const header = ['agent', 'status', 'serial', 'thumbprint', 'issuer', 'subject', 'organizationalUnits', 'uri', 'dnsNames', 'profile', 'notBefore', 'notAfter', 'revokedAt', 'revocationReason', 'firstSeenAt', 'replaces'] as const;
+  const cell = (value: Row[keyof Row]): string => {
+    const text = value === null ? '' : value instanceof Date ? value.toISOString() : typeof value === 'string' ? value : value.join(';');
+    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return [header.join(','), ...rows.map((row) => header.map((key) => cell(row[key])).join(','))].join('\r\n');
+}

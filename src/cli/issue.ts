@@ -1,0 +1,162 @@
+/** `sallyport issue`: a certificate on the operator's word, with or without a key made here. */
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import type { IssuedCertificate } from '../../ca/index.ts';
+import type { CertificateAuthority } from '../../ca/index.ts';
+import { openDeployment } from './data-directory.ts';
+import { beginIdentity } from '../bridge/identity-directory.ts';
+import type { Config } from '../config/load.ts';
+import { SallyportError } from '../errors.ts';
+import type { GrantSummary } from '../policy/summary.ts';
+import { argument, collect, common, passphraseOption, usage } from './cli.ts';
+import type { Call, RegisterCommand } from './cli.ts';
+import { formatGrants, grantsOfCertificate } from './grants.ts';
+import { readPassphrase } from './passphrase.ts';
+
+interface IssueOptions {
+  readonly ou?: readonly string[];
+  readonly profile: string;
+  readonly ttl?: string;
+  readonly csr?: string;
+  readonly out?: string;
+  readonly host?: readonly string[];
+  readonly allowRevoked?: boolean;
+}
+
+export const registerIssue: RegisterCommand = (program, cli) => {
+  const command = program
+    .command('issue')
+    .description('issue a certificate; without --csr also make its key and a directory for sallyport connect')
+    .argument('<name>', 'name of the agent, or host name for --profile server')
+    .option('--ou <unit>', 'organizational unit; may be repeated', collect)
+    .option('--profile <profile>', 'agent, agent-spiffe, server or one of sallyport.yaml', 'agent')
+    .option('--ttl <duration>', 'lifetime, such as 24h (default: that of the profile)')
+    .option('--csr <file>', 'certificate signing request: only a certificate is made')
+    .option('--out <dir>', 'directory to write to (default: ./<name>; with --csr: standard output)')
+    .option('--host <host>', 'with --profile server: a further host name or address; may be repeated', collect)
+    .option('--allow-revoked', 'issue although this agent was revoked before')
+    .addOption(passphraseOption());
+  common(command, ['sallyport issue agent-7 --ou analytics --out ./agent-7', 'sallyport issue agent-7 --ou analytics --ou reports --ttl 1h --json', 'sallyport issue agent-7 --csr agent-7.csr > agent-7.pem', 'sallyport issue mcp.acme.internal --profile server --host 10.0.0.5']);
+  command.action(cli.action<IssueOptions>(issue));
+};
+
+async function issue(call: Call<IssueOptions>): Promise<void> {
+  const { io, options, output, directory } = call;
+  const name = argument(call, 0);
+  const csr = options.csr === undefined ? undefined : await readCsr(resolve(io.cwd, options.csr));
+  const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
+  try {
+    const { authority, config } = deployment;
+    const out = options.out ?? (csr === undefined ? name : undefined);
+    const target = out === undefined ? undefined : resolve(io.cwd, out);
+    const { certificate, files } = csr === undefined ? await issueWithKey(authority, config, call, target ?? resolve(io.cwd, name)) : await issueForCsr(authority, call, csr, target);
+    const grants = await grantsFor(config, certificate, call);
+    if (target === undefined && !output.json) output.line(certificate.chain.trimEnd());
+    const shown = target === undefined ? undefined : relative(io.cwd, target) || '.';
+    const text = describe(certificate, grants, { shown, csr: csr !== undefined, url: config.gateway.url, server: authority.profiles.get(certificate.profile)?.kind === 'server' });
+    if (target === undefined && !output.json) output.note(text);
+    else output.result(asJson(certificate, grants, { target, files }), text);
+  } finally {
+    await deployment.close();
+  }
+}
+
+interface Written {
+  readonly certificate: IssuedCertificate;
+  readonly files: readonly string[];
+}
+
+async function order(authority: CertificateAuthority, { io, args, options }: Call<IssueOptions>, from: { readonly csr?: string; readonly keyAlgorithm?: Config['ca']['keyAlgorithm'] }): Promise<IssuedCertificate> {
+  const name = argument({ args }, 0);
+  const actor = `cli:${io.user}`;
+  const ttl = options.ttl === undefined ? {} : { ttl: options.ttl };
+  if (authority.profiles.get(options.profile)?.kind === 'server') {
+    if (options.ou !== undefined) throw usage('a server certificate has no organizational unit: leave out --ou');
+    return authority.issueServer({ hosts: [name, ...(options.host ?? [])], profile: options.profile, actor, ...ttl, ...from });
+  }
+  if (options.host !== undefined) throw usage('--host is for --profile server: leave it out');
+  return authority.issue({ agent: name, organizationalUnits: options.ou ?? [], profile: options.profile, actor, onRevokedIdentity: options.allowRevoked === true ? 'allow' : 'deny', ...ttl, ...from });
+}
+
+async function issueWithKey(authority: CertificateAuthority, config: Config, call: Call<IssueOptions>, target: string): Promise<Written> {
+  // Before anything is issued: a refusal here costs no certificate.
+  const content = await readdir(target).catch(() => []);
+  if (content.length > 0) throw new SallyportError('ERR_CONFIG_EXISTS', `${target} is not empty, and nothing in it was touched: give another directory with --out`, { facts: { directory: target } });
+  // The key of an agent's identity stays plain: the agent opens it alone. Its directory is 0700, the file 0600.
+  const certificate = await order(authority, call, { keyAlgorithm: config.ca.keyAlgorithm });
+  if (certificate.privateKey === undefined) throw new SallyportError('ERR_INTERNAL', 'the authority made no key');
+  try {
+    const draft = await beginIdentity(target, certificate.privateKey, undefined);
+    await draft.commit({ name: certificate.agent, certificatePem: certificate.chain, caPem: certificate.ca, gateway: gatewayUrl(config), renewal: config.gateway.enrollUrl === undefined ? undefined : `${config.gateway.enrollUrl}/renew` });
+  } catch (error) {
+    // A certificate whose key is on no disk helps nobody and would count as live.
+    await authority.revoke({ serial: certificate.serial, issuerId: certificate.issuerId }, { reason: 'superseded', actor: `cli:${call.io.user}` });
+    throw error;
+  }
+  return { certificate, files: ['key.pem', 'cert.pem', 'ca.pem', 'identity.json'] };
+}
+
+async function issueForCsr(authority: CertificateAuthority, call: Call<IssueOptions>, csr: string, target: string | undefined): Promise<Written> {
+  const certificate = await order(authority, call, { csr });
+  if (target === undefined) return { certificate, files: [] };
+  const file = join(target, 'cert.pem');
+  try {
+    await mkdir(target, { recursive: true, mode: 0o700 });
+    await writeFile(file, certificate.chain, { flag: 'wx', mode: 0o644 });
+  } catch (cause) {
+    throw new SallyportError('ERR_CONFIG_EXISTS', `certificate ${certificate.serial} was issued but cannot be written to ${file} (${(cause as NodeJS.ErrnoException).code ?? 'unknown'}): revoke it, and give another directory with --out`, { facts: { file, serial: certificate.serial }, cause });
+  }
+  return { certificate, files: ['cert.pem'] };
+}
+
+async function readCsr(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw usage(`${file} cannot be read: check its name and mode (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`, { file });
+  }
+}
+
+/** A bad policy does not keep a certificate from being issued; it grants nothing until it is mended. */
+async function grantsFor(config: Config, certificate: IssuedCertificate, { output }: Call<IssueOptions>): Promise<readonly GrantSummary[]> {
+  try {
+    return await grantsOfCertificate(config, certificate);
+  } catch (error) {
+    output.warn(`what this certificate may do cannot be told: ${error instanceof Error ? error.message : String(error)}`);
+    return [];
+  }
+}
+
+/** One upstream is served at /mcp; of several the agent's configuration names one. */
+const gatewayUrl = (config: Config): string => {
+  const [first, second] = [...config.upstreams.keys()];
+  return first === undefined || second === undefined ? `${config.gateway.url}/mcp` : `${config.gateway.url}/${first}/mcp`;
+};
+
+const asJson = (certificate: IssuedCertificate, grants: readonly GrantSummary[], written: { readonly target: string | undefined; readonly files: readonly string[] }) => ({
+  serial: certificate.serial,
+  thumbprint: certificate.thumbprint,
+  subject: certificate.subject,
+  organizationalUnits: certificate.organizationalUnits,
+  uri: certificate.uri ?? null,
+  notBefore: certificate.notBefore,
+  notAfter: certificate.notAfter,
+  profile: certificate.profile,
+  grants,
+  directory: written.target ?? null,
+  files: written.files,
+  ...(written.target === undefined ? { certificate: certificate.chain } : {}),
+});
+
+function describe(certificate: IssuedCertificate, grants: readonly GrantSummary[], context: { readonly shown: string | undefined; readonly csr: boolean; readonly url: string; readonly server: boolean }): string {
+  const lines = [
+    `issued ${certificate.agent}${context.shown === undefined ? '' : ` → ${context.shown}`}`,
+    `  subject    ${certificate.subject}`,
+    ...(certificate.uri === undefined ? [] : [`  uri        ${certificate.uri}`]),
+    `  serial     ${certificate.serial}`,
+    `  valid to   ${certificate.notAfter.toISOString()}`,
+    ...(context.server ? [] : [formatGrants(grants)]),
+  ];
+  if (!context.csr && !context.server) lines.push('', 'next', `  sallyport connect ${context.url}/mcp --identity ${context.shown?.startsWith('.') === true || context.shown?.startsWith('/') === true ? context.shown : `./${context.shown ?? ''}`}`);
+  return lines.join('\n');
+}

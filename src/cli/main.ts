@@ -1,0 +1,89 @@
+/** The command line. `run` does everything but end the process, so that tests call it as the launcher does. */
+import { readFile } from 'node:fs/promises';
+import { Command, CommanderError } from 'commander';
+import { SallyportError, present } from '../errors.ts';
+import { Cli } from './cli.ts';
+import { commands } from './commands.ts';
+import type { CliIo } from './io.ts';
+import { Output } from './output.ts';
+
+export { processIo } from './io.ts';
+export type { CliIo } from './io.ts';
+
+/** `argv` without program and script. Resolves with the exit code: 0 done, 1 failed, 2 usage, 3 denied or a finding. */
+export async function run(argv: readonly string[], io: CliIo): Promise<number> {
+  const cli = new Cli(io);
+  const program = createProgram(cli, await packageVersion());
+  if (argv.length === 0) {
+    io.stderr.write(program.helpInformation());
+    return 2;
+  }
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return cli.exitCode;
+  } catch (error) {
+    return ended(error, new Output(io, { json: argv.includes('--json') }));
+  }
+}
+
+/** The whole command tree; also what the reference of commands is generated from. */
+export function createProgram(cli: Cli, version: string): Command {
+  const program = new Command('sallyport')
+    .description('Mutual TLS in front of MCP servers, with its own certificate authority')
+    .version(version, '-V, --version', 'print the version')
+    .helpCommand('help [command]', 'help for a command')
+    .showSuggestionAfterError(true)
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 done, 1 failed, 2 usage, 3 denied or a finding.
+
+Begin with:
+  $ sallyport demo
+  $ sallyport init --name Acme --trust-domain acme.internal --host localhost
+  $ sallyport issue agent-7 --ou analytics
+  $ sallyport serve -- npx -y @modelcontextprotocol/server-everything`,
+    );
+  for (const register of commands) register(program, cli);
+  quiet(program, cli);
+  return program;
+}
+
+/** Commander says what is wrong with the arguments through us, and never ends the process. */
+function quiet(command: Command, cli: Cli): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => {
+      cli.io.stdout.write(text);
+    },
+    writeErr: () => {
+      // Said by `ended`, once and in our form.
+    },
+  });
+  for (const child of command.commands) quiet(child, cli);
+}
+
+function ended(error: unknown, output: Output): number {
+  if (!(error instanceof CommanderError)) {
+    output.error(error);
+    return present(error).exit;
+  }
+  // --help and --version have been printed.
+  if (error.exitCode === 0) return 0;
+  const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ').replace(/\.$/, '');
+  const text = error.code === 'commander.help' ? 'a command is missing' : message;
+  output.error(new SallyportError('ERR_USAGE', `${text}: see sallyport --help`));
+  return 2;
+}
+
+async function packageVersion(): Promise<string> {
+  // From src/cli in the repository, from dist/src/cli in the package.
+  for (const place of ['../../package.json', '../../../package.json']) {
+    try {
+      const { name, version } = JSON.parse(await readFile(new URL(place, import.meta.url), 'utf8')) as { name?: string; version?: string };
+      if (name === 'sallyport' && version !== undefined) return version;
+    } catch {
+      // Not there: the other place.
+    }
+  }
+  return 'unknown';
+}
