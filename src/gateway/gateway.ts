@@ -115,6 +115,12 @@ export class Gateway {
     return this.listener.listen(port, host);
   }
 
+  /** Whether every upstream can be reached now; one in this process always can. */
+  async upstreamsHealthy(): Promise<boolean> {
+    const states = await Promise.all(this.#parts.upstreams.map((upstream) => ('healthy' in upstream ? upstream.healthy() : true)));
+    return states.every(Boolean);
+  }
+
   get draining(): boolean {
     return this.#draining;
   }

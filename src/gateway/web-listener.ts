@@ -1,6 +1,6 @@
 /** Serves web handlers, (Request) → Response, over Node's http: CRLs, CA certificates, health, enrollment. */
 import type { IncomingMessage, RequestListener } from 'node:http';
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import { codeOf, errorTable } from '../errors.ts';
 import { readBody } from './body.ts';
 import type { BodyLimits } from './body.ts';
@@ -9,8 +9,8 @@ import { sendWebResponse } from './web-response.ts';
 /** What a handler may know of the far end beside the request. */
 export interface WebPeer {
   readonly address: string | undefined;
-  /** DER of the certificate that TLS verified, only where the listener asks for one. */
-  readonly certificate: Uint8Array | undefined;
+  /** The connection, for listeners that ask for a certificate. */
+  readonly socket: Socket;
 }
 
 export type WebHandler = (request: Request, peer: WebPeer) => Promise<Response>;
@@ -24,7 +24,7 @@ export interface WebListenerOptions {
 export const webListener = (options: WebListenerOptions): RequestListener => async (request, response) => {
   const address = request.socket.remoteAddress;
   try {
-    const answer = await options.handler(await webRequestOf(request, options.limits), { address, certificate: certificateOf(request) });
+    const answer = await options.handler(await webRequestOf(request, options.limits), { address, socket: request.socket });
     await sendWebResponse(answer, response);
   } catch (error) {
     options.onFailure(error, address);
@@ -47,9 +47,4 @@ const webRequestOf = async (request: IncomingMessage, limits: BodyLimits): Promi
   // The path is taken as it came: no host of the peer's choosing enters the URL.
   const path = request.url?.startsWith('/') === true ? request.url : '/';
   return new Request(`http://listener${path}`, { method, headers, ...(body === undefined ? {} : { body: new Uint8Array(body) }) });
-};
-
-const certificateOf = (request: IncomingMessage): Uint8Array | undefined => {
-  const socket = request.socket as Partial<TLSSocket>;
-  return socket.authorized === true ? socket.getPeerX509Certificate?.()?.raw : undefined;
 };
