@@ -64,11 +64,12 @@ export const revokeSelected = async (world: RevocationWorld, selector: RevokeSel
       changeSeq = Math.max(changeSeq, done.changeSeq);
     }
     const pending = found.filter((record) => record.state === 'intent');
-    if (pending.length === 0) break;
-    if (waitedMs >= world.intentPatienceMs) {
+    // Look again after each change: an intent from between the look and the change was admitted before it.
+    if (pending.length === 0 && due.length === 0) break;
+    if (pending.length > 0 && waitedMs >= world.intentPatienceMs) {
       const last = Math.max(...pending.map((record) => record.createdAt.getTime()));
       await store.recoverIntents(new Date(last + 1), (record) => certificateUnknownIssued(record, { time: clock.now(), actor }));
-    } else await world.sleep(20);
+    } else if (pending.length > 0) await world.sleep(20);
     found = await allCertificates(store, { ...query, states: ['intent', 'issued', 'unknownIssued'] });
   }
   if (revoked.length === 0) refuseEmpty(selector, alreadyRevoked);
