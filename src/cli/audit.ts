@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { auditOrigin, filesIn, openForReading, readVerifierKey } from './data-directory.ts';
+import { auditOrigin, filesIn, openForReading, readVerifierKey } from '../app/deployment.ts';
 import { readKeptCheckpoint } from '../audit/checkpoint-file.ts';
 import { readEvent } from '../audit/entry.ts';
 import type { RecordedEvent } from '../audit/entry.ts';

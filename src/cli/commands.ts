@@ -9,6 +9,7 @@ import { registerInventory } from './inventory.ts';
 import { registerIssue } from './issue.ts';
 import { registerPolicy } from './policy.ts';
 import { registerRevoke } from './revoke.ts';
+import { registerServe } from './serve.ts';
 import { registerToken } from './token.ts';
 
 export const commands: readonly RegisterCommand[] = [
@@ -16,6 +17,7 @@ export const commands: readonly RegisterCommand[] = [
   registerIssue,
   registerToken,
   registerEnroll,
+  registerServe,
   registerConnect,
   registerRevoke,
   registerInventory,

@@ -5,7 +5,7 @@ import { Option } from 'commander';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
 import type { CrlRecord, IssuerName } from '../../ca/index.ts';
-import { filesIn, openDeployment, openForReading } from './data-directory.ts';
+import { filesIn, openDeployment, openForReading } from '../app/deployment.ts';
 import { SallyportError } from '../errors.ts';
 import { common, passphraseOption } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';

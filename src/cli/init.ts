@@ -5,7 +5,7 @@ import { dirname, join, relative } from 'node:path';
 import { Option } from 'commander';
 import { CertificateAuthority, generatePrivateKey, writePrivateKey } from '../../ca/index.ts';
 import type { KeyAlgorithm } from '../../ca/index.ts';
-import { auditOrigin, authorityOptions, filesIn, keepLatestCheckpoint } from './data-directory.ts';
+import { auditOrigin, authorityOptions, filesIn, keepLatestCheckpoint } from '../app/deployment.ts';
 import { createCheckpointSigner } from '../audit/checkpoint.ts';
 import { configFileName, loadConfig } from '../config/load.ts';
 import { starterConfig, starterPolicy } from '../config/starter.ts';

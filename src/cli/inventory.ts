@@ -1,7 +1,7 @@
 /** `sallyport inventory`: every certificate there is, and how it stands. */
 import { Option } from 'commander';
 import type { CertificateQuery, CertificateRecord } from '../../ca/ports.ts';
-import { openForReading } from './data-directory.ts';
+import { openForReading } from '../app/deployment.ts';
 import { parseDuration } from '../config/duration.ts';
 import type { Store } from '../store/store.ts';
 import { common, usage } from './cli.ts';

@@ -3,7 +3,7 @@ import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import type { IssuedCertificate } from '../../ca/index.ts';
 import type { CertificateAuthority } from '../../ca/index.ts';
-import { openDeployment } from './data-directory.ts';
+import { openDeployment } from '../app/deployment.ts';
 import { beginIdentity } from '../bridge/identity-directory.ts';
 import type { Config } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
-import { filesIn } from './data-directory.ts';
+import { filesIn } from '../app/deployment.ts';
 import { loadConfig } from '../config/load.ts';
 import { defaultUpstreamName } from '../config/starter.ts';
 import type { ExitCode } from '../errors.ts';

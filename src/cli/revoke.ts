@@ -2,7 +2,7 @@
 import { Option } from 'commander';
 import { revocationReasons } from '../../ca/index.ts';
 import type { CertificateRecord, RevocationReason, RevokeSelector } from '../../ca/index.ts';
-import { openDeployment } from './data-directory.ts';
+import { openDeployment } from '../app/deployment.ts';
 import { waitUntilApplied } from '../store/changes.ts';
 import type { Applied } from '../store/changes.ts';
 import { common, passphraseOption, usage } from './cli.ts';

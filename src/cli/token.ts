@@ -1,5 +1,5 @@
 /** `sallyport token create`: a one-time word with which an agent enrolls itself. */
-import { openDeployment } from './data-directory.ts';
+import { openDeployment } from '../app/deployment.ts';
 import { argument, collect, common, passphraseOption } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { readPassphrase } from './passphrase.ts';
