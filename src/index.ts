@@ -1,6 +1,9 @@
 /** `sallyport`: the gateway as a library. */
 export { createGateway } from './app/create-gateway.ts';
 export type { CreateGatewayOptions, RunningGateway } from './app/create-gateway.ts';
+export { protect, protectFetch } from './app/protect.ts';
+export type { ProtectedListener, ProtectOptions } from './app/protect.ts';
+export type { TlsServerOptions } from './app/create-gateway.ts';
 export type { UpstreamSource } from './app/upstreams.ts';
 export { openDeployment } from './app/deployment.ts';
 export type { Deployment, OpenDeploymentOptions } from './app/deployment.ts';

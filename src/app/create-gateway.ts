@@ -1,7 +1,10 @@
 /** The gateway of a data directory: authority, store, index, audit log, listeners and reload in one. */
-import { randomUUID } from 'node:crypto';
+import { constants, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
+import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { createCaCertificateHandler, createCrlHandler, createEnrollHandler, createRenewHandler } from '../../ca/index.ts';
 import type { Clock, IssuerId, Randomness, SerialHex } from '../../ca/index.ts';
@@ -21,6 +24,7 @@ import { RevocationIndex } from '../revocation/revocation-index.ts';
 import { StoreSource } from '../revocation/store-source.ts';
 import { systemClock, systemRandomness } from '../system.ts';
 import type { ServerIdentity } from '../tls/listener.ts';
+import { answerRefusal } from '../tls/refusal.ts';
 import { TrustStore } from '../tls/trust.ts';
 import { filesIn, openDeployment } from './deployment.ts';
 import type { Deployment } from './deployment.ts';
@@ -59,11 +63,19 @@ export interface RunningGateway {
   readonly enrollUrl: string | undefined;
   readonly paths: readonly { readonly path: string; readonly upstream: string }[];
   readonly deployment: Deployment;
+  /** Serves one request of another https server that asks for client certificates; see `protect`. */
+  handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** What such a server needs: key, certificate, trusted CAs, and that certificates are asked for and judged by us. */
+  tlsOptions(): Promise<TlsServerOptions>;
+  /** Judges peers of such a server at the handshake already, before it parses a byte of HTTP. */
+  attach(server: HttpsServer): void;
   /** Reads policy and server certificate again. What cannot be used is reported and the good one kept. */
   reload(): Promise<void>;
   /** Lets running calls finish for a while, then ends everything. */
   close(options?: { readonly drainMs?: number }): Promise<void>;
 }
+
+export type TlsServerOptions = Required<Pick<TlsOptions, 'key' | 'cert' | 'ca' | 'requestCert' | 'rejectUnauthorized' | 'minVersion' | 'secureOptions'>>;
 
 /** How often a gateway says in the store that it lives; `revoke` waits for those it has heard of lately. */
 const heartbeatMs = 5_000;
@@ -159,7 +171,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   };
   const onWebFailure = (error: unknown, address: string | undefined): void => logger.info({ error, address }, 'request refused');
   const publicServer = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, webListener({ limits: { bodyBytes: 1_024, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler() }));
-  let enrollmentServer = await newEnrollmentServer();
+  const enrollmentServer = await newEnrollmentServer();
 
   function publicHandler(): (request: Request) => Promise<Response> {
     const health = healthHandler([
@@ -212,6 +224,10 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     }
   };
   const stopWatching: (() => void)[] = [];
+  const watch = (): void => {
+    const { serverCertificate, serverKey } = filesIn(config.directory);
+    if (stopWatching.length === 0) stopWatching.push(watchFiles([config.policyFile, serverCertificate, serverKey], () => void reload()));
+  };
 
   return {
     deployment,
@@ -228,11 +244,30 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       return gateway.paths;
     },
     reload,
+    handle(request, response) {
+      watch();
+      return gateway.serve(request, response);
+    },
+    async tlsOptions() {
+      const { key, cert } = await readServerIdentity(config.directory, passphrase);
+      return { key, cert, ca: [...trust.authorities], requestCert: true, rejectUnauthorized: false, minVersion: config.gateway.minTlsVersion, secureOptions: constants.SSL_OP_NO_TICKET };
+    },
+    attach(server) {
+      watch();
+      const serve = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
+      server.removeAllListeners('secureConnection');
+      server.on('secureConnection', (socket: TLSSocket) => {
+        void gateway.listener.adopt(socket).then((problem) => {
+          if (problem === undefined) for (const listener of serve) listener.call(server, socket);
+          else answerRefusal(socket, problem);
+        });
+      });
+    },
     async listen() {
       bound.listen = await gateway.listen(addresses.listen.port, addresses.listen.host);
       if (addresses.public !== false) bound.public = await listenOn(publicServer, addresses.public);
       if (addresses.enroll !== false) bound.enroll = await listenOn(enrollmentServer, addresses.enroll);
-      stopWatching.push(watchFiles([config.policyFile, filesIn(config.directory).serverCertificate, filesIn(config.directory).serverKey], () => void reload()));
+      watch();
       audit.enqueue({
         action: 'gateway.started', outcome: 'done', time: clock.now(), actor: 'gateway',
         detail: { node: nodeId, policy: gateway.gate.policy.revision, upstreams: [...sources.keys()], runtime: process.version },

@@ -1,5 +1,6 @@
 /** The gateway assembled: one mutual-TLS port, one gate, one session table, an endpoint per upstream. */
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { TLSSocket } from 'node:tls';
 import type { Clock, Randomness } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
 import { Sealer } from '../mcp/sealing.ts';
@@ -16,7 +17,8 @@ import { Gate } from './gate.ts';
 import type { Caller, Evidence } from './gate.ts';
 import { HandlerLeg } from './handler-leg.ts';
 import type { NodeMcpHandler } from './handler-leg.ts';
-import { createMcpServer } from './mcp-server.ts';
+import { sendError } from './answer.ts';
+import { createMcpServer, serveRequest } from './mcp-server.ts';
 import { Quota } from './quota.ts';
 import type { QuotaLimits } from './quota.ts';
 import { RelayLeg } from './relay-leg.ts';
@@ -67,6 +69,7 @@ export class Gateway {
   readonly #parts: GatewayParts;
   readonly #server: Server;
   readonly #legs: ReadonlyMap<string, Leg>;
+  readonly #endpoints: ReadonlyMap<string, McpEndpoint>;
   #draining = false;
 
   constructor(parts: GatewayParts) {
@@ -87,7 +90,7 @@ export class Gateway {
     });
     const quota = new Quota(limits);
     const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
-    const endpoints = new Map([...this.#legs].map(([name, leg]) => [
+    const endpoints = this.#endpoints = new Map([...this.#legs].map(([name, leg]) => [
       this.#legs.size === 1 ? '/mcp' : `/${name}/mcp`,
       new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, sealer, limits, front: parts, onFailure }),
     ]));
@@ -108,6 +111,26 @@ export class Gateway {
   /** Paths served, with the upstream behind each. */
   get paths(): readonly { readonly path: string; readonly upstream: string }[] {
     return [...this.#legs.keys()].map((upstream) => ({ upstream, path: this.#legs.size === 1 ? '/mcp' : `/${upstream}/mcp` }));
+  }
+
+  /**
+   * Serves a request that another server accepted over TLS with `requestCert`. Its peer is verified
+   * at its first request, since that server's own handshake is not ours to decide on.
+   */
+  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request;
+    const problem = socket instanceof TLSSocket
+      ? await this.listener.adopt(socket)
+      : new SallyportError('ERR_PEER_NO_CERTIFICATE', 'the request did not come over TLS: serve it with https and the options of tlsOptions()');
+    if (problem === undefined) {
+      // The other server routes; where it mounts the one endpoint there is, is its own affair.
+      const endpoint = this.#endpoints.size === 1 ? this.#endpoints.values().next().value : this.#endpoints.get(request.url ?? '');
+      await serveRequest(request, response, endpoint, { connections: this.listener.connections, isDraining: () => this.#draining });
+      return;
+    }
+    // Whatever else this peer has pipelined is not read.
+    response.once('close', () => socket.destroy());
+    sendError(request, response, problem);
   }
 
   /** @throws SallyportError `ERR_LISTEN_ADDRESS` */

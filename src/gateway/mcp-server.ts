@@ -21,7 +21,7 @@ const keepAliveTimeout = 65_000;
 
 export const createMcpServer = (options: McpServerOptions): Server => {
   const server = createServer({ headersTimeout, requestTimeout, keepAliveTimeout, maxHeaderSize: 16_384, insecureHTTPParser: false }, (request, response) => {
-    void handle(request, response, options);
+    void serveRequest(request, response, options.endpointOf(request.url ?? ''), options);
   });
   // The one protocol here is MCP over HTTP/1.1: no upgrade, no tunnel (mcp.md row 12).
   server.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'));
@@ -33,7 +33,10 @@ export const createMcpServer = (options: McpServerOptions): Server => {
   return server;
 };
 
-const handle = async (request: IncomingMessage, response: ServerResponse, options: McpServerOptions): Promise<void> => {
+/** The last look at the connection, then the endpoint. */
+export const serveRequest = async (
+  request: IncomingMessage, response: ServerResponse, endpoint: McpEndpoint | undefined, options: Pick<McpServerOptions, 'connections' | 'isDraining'>,
+): Promise<void> => {
   const socket = request.socket as TLSSocket;
   // Revoked or expired since the last request: the registry has destroyed the socket and said so.
   if (options.connections.check(socket) !== undefined) return;
@@ -46,7 +49,6 @@ const handle = async (request: IncomingMessage, response: ServerResponse, option
     sendError(request, response, new SallyportError('ERR_DRAINING', 'the gateway is shutting down: try again in a moment'));
     return;
   }
-  const endpoint = options.endpointOf(request.url ?? '');
   if (endpoint === undefined) {
     sendError(request, response, new SallyportError('ERR_HTTP_PATH', 'no MCP server is served at this path', { facts: { path: (request.url ?? '').slice(0, 256) } }));
     return;

@@ -15,7 +15,7 @@ import { answerRefusal } from './refusal.ts';
 import type { TrustStore } from './trust.ts';
 import type { VerifiedPeer } from './verified-peer.ts';
 import { verifyPeer } from './verify-peer.ts';
-import type { PeerChecks, PeerDescription, PeerVerdict } from './verify-peer.ts';
+import type { PeerChecks, PeerDescription, PeerFacts, PeerVerdict } from './verify-peer.ts';
 
 /** The gateway's own key and certificate chain, in PEM. */
 export interface ServerIdentity {
@@ -62,6 +62,11 @@ export interface TlsListener {
   /** Called once for each verified connection, before anything was read from it. One receiver. */
   onPeer(receiver: (socket: TLSSocket, peer: VerifiedPeer) => void): void;
   peerOf(socket: TLSSocket): VerifiedPeer | undefined;
+  /**
+   * The same verdict on a socket that another server accepted with `requestCert`; a verified one is
+   * kept and cut like our own. Answers why it is refused; the caller ends it then.
+   */
+  adopt(socket: TLSSocket): Promise<SallyportError | undefined>;
   /** @throws SallyportError `ERR_LISTEN_ADDRESS` */
   listen(port: number, host: string): Promise<{ readonly host: string; readonly port: number }>;
   /**
@@ -133,14 +138,8 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
     socket.on('error', ignore);
     const resumed = socket.isSessionReused();
     const { epoch } = index;
-    const facts = {
-      certificate: socket.getPeerX509Certificate()?.raw,
-      opensslError: opensslErrorOf(socket),
-      remoteAddress: socket.remoteAddress,
-      resumed,
-    };
     const checks: PeerChecks = { trust, index, clock, isKnown: options.isKnown, onUnknownStatus: options.onUnknownStatus };
-    const verdict = verifyPeer(facts, checks);
+    const verdict = verifyPeer(factsOf(socket, resumed), checks);
     if (!(verdict instanceof Promise)) {
       conclude(socket, verdict, epoch, resumed);
       return;
@@ -174,6 +173,19 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
     connections,
     onPeer: (receiver) => { receive = receiver; },
     peerOf: (socket) => connections.peerOf(socket),
+    adopt: async (socket) => {
+      if (connections.peerOf(socket) !== undefined) return undefined;
+      const resumed = socket.isSessionReused();
+      const { epoch } = index;
+      const verdict = await verifyPeer(factsOf(socket, resumed), { trust, index, clock, isKnown: options.isKnown, onUnknownStatus: options.onUnknownStatus });
+      if (!verdict.ok) {
+        report(verdict.error, verdict.facts, resumed);
+        return verdict.error;
+      }
+      // Requests may follow one another on the socket while the first is being verified.
+      if (connections.peerOf(socket) === undefined) connections.add(socket, verdict, epoch);
+      return undefined;
+    },
     listen: (port, host) => listen(server, port, host),
     reload: (next) => {
       const nextContext = contextOptions(next, options, next.trust);
@@ -192,6 +204,13 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
     },
   };
 };
+
+const factsOf = (socket: TLSSocket, resumed: boolean): PeerFacts => ({
+  certificate: socket.getPeerX509Certificate()?.raw,
+  opensslError: opensslErrorOf(socket),
+  remoteAddress: socket.remoteAddress,
+  resumed,
+});
 
 const nobody: PeerDescription = { subject: undefined, serial: undefined, issuer: undefined, thumbprint: undefined, address: undefined };
 
