@@ -4,6 +4,7 @@ import { CaError } from './errors.ts';
 import { certificateIssued } from './events.ts';
 import type { Hierarchy, Issuer } from './hierarchy.ts';
 import type { CertificateIntent } from './ports.ts';
+import { equalBytes } from './x509/der.ts';
 import { formatName, nameAttributes } from './x509/name.ts';
 
 /** Idempotent, and finishes what an interrupted run began. */
@@ -14,6 +15,9 @@ export const recordAuthorities = async (hierarchy: Hierarchy, options: Pick<Auth
 const recordAuthority = async (issuer: Issuer, signedBy: string, { store, clock }: Pick<AuthorityOptions, 'store' | 'clock'>): Promise<void> => {
   const { certificate } = issuer;
   const [present] = await store.findCertificates({ issuerId: signedBy, serial: certificate.serial, limit: 1 });
+  if (present !== undefined && !equalBytes(present.tbs, certificate.tbs)) {
+    throw new CaError('ERR_STORE_DUPLICATE_SERIAL', `another certificate has the serial of the ${issuer.name} CA; the random source repeats itself or this store belongs to another CA`, { facts: { serial: certificate.serial } });
+  }
   if (present !== undefined && present.state !== 'intent' && present.state !== 'unknownIssued') return;
   const time = clock.now();
   const intent: CertificateIntent = {

@@ -297,7 +297,12 @@ export class CertificateAuthority {
     return this.#options.store.findCertificates(query);
   }
 
-  /** Keeps CRLs fresh from now on: published if due, then at half-life, and after revocations in other processes' files too. */
+  /** Asks for a CRL soon, coalesced: for a gateway that hears from the change feed what another process revoked. */
+  scheduleCrl(which: IssuerName): void {
+    this.#schedule.request(which);
+  }
+
+  /** Keeps CRLs fresh from now on: a new one of each CA at start, then at half-life and after revocations. */
   async start(): Promise<void> {
     await this.#schedule.start();
   }

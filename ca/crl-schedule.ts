@@ -34,6 +34,8 @@ export class CrlSchedule {
     if (this.#state !== 'idle') return;
     this.#state = 'started';
     await this.#lookAround();
+    // What was revoked by a process that died before it could publish is not on any CRL yet.
+    for (const which of this.#options.publishers.keys()) if (!this.#lastStart.has(which)) this.request(which);
   }
 
   /** A revocation happened: rebuild soon. Any number of requests before the rebuild begins are one. */
@@ -74,11 +76,12 @@ export class CrlSchedule {
   async #lookAround(): Promise<void> {
     const { publishers, clock, maintain, onError } = this.#options;
     let nextMs = roundMs;
-    for (const publisher of publishers.values()) {
+    for (const [which, publisher] of publishers) {
       try {
-        const due = await publisher.dueAt();
-        if (due <= clock.now()) await publisher.publish();
-        else await publisher.syncFile();
+        if ((await publisher.dueAt()) <= clock.now()) {
+          this.#lastStart.set(which, performance.now());
+          await publisher.publish();
+        } else await publisher.syncFile();
         nextMs = Math.min(nextMs, Math.max(1_000, (await publisher.dueAt()).getTime() - clock.now().getTime()));
       } catch (error) {
         onError(error);

@@ -163,7 +163,7 @@ describe('revoking', () => {
     expect(alreadyRevoked).toEqual([]);
     expect(changeSeq).toBe(await fixture.store.changes.latest());
     expect((await fixture.authority.certificates({ serial: bystander.serial }))[0]?.state).toBe('issued');
-    expect((await fixture.events()).slice(-2).map(({ action, reason, actor }) => [action, reason, actor])).toEqual(Array(2).fill(['certificate.revoked', 'cessationOfOperation', 'cli:olga']));
+    expect((await fixture.events()).slice(-2).map(({ action, reason, actor }) => [action, reason, actor])).toEqual(Array.from({ length: 2 }, () => ['certificate.revoked', 'cessationOfOperation', 'cli:olga']));
   });
   it('finds one by serial or thumbprint as people paste them', async () => {
     const one = await fixture.authority.issue({ agent: name() });

@@ -1,0 +1,85 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { CertificateAuthority } from '../../ca/authority.ts';
+import { CaError } from '../../ca/errors.ts';
+import { createHierarchy } from '../../ca/hierarchy.ts';
+import { generatePrivateKey, signerOf } from '../../ca/key-store.ts';
+import type { CaStore } from '../../ca/ports.ts';
+import { systemRandomness as randomness } from '../../src/system.ts';
+import { codeOfRefusal, createAuthority, newCsr } from '../support/authority.ts';
+import type { AuthorityFixture } from '../support/authority.ts';
+
+let fixture: AuthorityFixture | undefined;
+afterEach(async () => {
+  await fixture?.close();
+  fixture = undefined;
+});
+
+/** A store that fails or notes calls of one method once it is told to. */
+const failing = (store: CaStore, fails: () => keyof CaStore | undefined, calls: string[]): CaStore =>
+  new Proxy(store, {
+    get: (target, name, receiver) => {
+      const member: unknown = Reflect.get(target, name, receiver);
+      if (typeof member !== 'function' || name === 'revokedSerials') return member;
+      return async (...given: unknown[]): Promise<unknown> => {
+        calls.push(String(name));
+        if (fails() === name) throw new CaError('ERR_STORE_UNAVAILABLE', 'the disk is full');
+        return member.apply(target, given);
+      };
+    },
+  });
+
+describe('the durable order', () => {
+  it('is intent, admission, sign, record', async () => {
+    const calls: string[] = [];
+    fixture = await createAuthority({ wrap: (store) => failing(store, () => undefined, calls) });
+    calls.length = 0;
+    await fixture.authority.issue({ agent: 'a', csr: newCsr() });
+    expect(calls.at(0)).toBe('recordIntent');
+    expect(calls.at(-1)).toBe('recordIssued');
+    expect(new Set(calls.slice(1, -1))).toEqual(new Set(['findCertificates']));
+  });
+  it.each(['recordIntent', 'findCertificates', 'recordIssued'] as const)('hands nothing out when %s fails, and loses nothing', async (method) => {
+    let fails: keyof CaStore | undefined;
+    fixture = await createAuthority({ wrap: (store) => failing(store, () => fails, []) });
+    fails = method;
+    expect(await codeOfRefusal(fixture.authority.issue({ agent: 'a' }))).toBe('ERR_STORE_UNAVAILABLE');
+    fails = undefined;
+    expect(await fixture.authority.recover()).toEqual([]);
+    fixture.clock.turn(61);
+    const recovered = await fixture.authority.recover();
+    expect(recovered.map(({ state }) => state)).toEqual(method === 'recordIssued' ? ['unknownIssued'] : []);
+    for (const { serial } of recovered) expect((await fixture.authority.revoke({ serial })).revoked).toHaveLength(1);
+    await expect(fixture.authority.issue({ agent: 'b' })).resolves.toBeDefined();
+    expect(await fixture.auditIsWhole()).toBe(true);
+  });
+  it('does not count what a crash left behind against the agent', async () => {
+    let fails: keyof CaStore | undefined;
+    fixture = await createAuthority({ wrap: (store) => failing(store, () => fails, []) });
+    fails = 'recordIssued';
+    for (let i = 0; i < 2; i++) await codeOfRefusal(fixture.authority.issue({ agent: 'a' }));
+    fails = undefined;
+    expect(await codeOfRefusal(fixture.authority.issue({ agent: 'a' }))).toBe('ERR_CA_LIMIT');
+    fixture.clock.turn(61);
+    await fixture.authority.recover();
+    await expect(fixture.authority.issue({ agent: 'a' })).resolves.toBeDefined();
+  });
+  it('withholds what a signer signed with another key, and keeps it on record', async () => {
+    fixture = await createAuthority();
+    const { clock, store } = fixture;
+    const hierarchy = await createHierarchy({ name: 'Other', trustDomain: 'acme.internal', clock, randomness });
+    const stranger = signerOf(await generatePrivateKey('p256'));
+    const signer = { ...stranger, spki: hierarchy.issuing.certificate.spki };
+    const authority = await CertificateAuthority.open({ ...hierarchy, issuing: { ...hierarchy.issuing, signer } }, { store: store.ca, clock, randomness, trustDomain: 'acme.internal' });
+    expect(await codeOfRefusal(authority.issue({ agent: 'a' }))).toBe('ERR_CA_LINT');
+    expect(await codeOfRefusal(authority.publishCrl('issuing'))).toBe('ERR_CRL_SIGNATURE');
+    expect((await fixture.events()).at(-1)).toMatchObject({ action: 'certificate.withheld', outcome: 'failed', reason: 'ERR_CA_LINT' });
+    expect(await authority.certificates({ agent: 'a' })).toMatchObject([{ state: 'intent' }]);
+  });
+  it('draws no certificate from a random source that repeats itself', async () => {
+    let stuck = false;
+    fixture = await createAuthority({ randomness: { bytes: (length) => (stuck ? new Uint8Array(length).fill(7) : randomness.bytes(length)) } });
+    stuck = true;
+    await fixture.authority.issue({ agent: 'a' });
+    expect(await codeOfRefusal(fixture.authority.issue({ agent: 'b' }))).toBe('ERR_STORE_DUPLICATE_SERIAL');
+  });
+});
