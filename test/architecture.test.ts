@@ -23,7 +23,7 @@ const layers: readonly (readonly RegExp[])[] = [
   [/^src\/(revocation|store|audit)\//],
   [/^src\/(upstream|mcp|tls)\//],
   [/^src\/(gateway|bridge)\//],
-  [/^src\/(app|index|protect)\.ts$/, /^src\/app\//, /^src\/cli\//],
+  [/^src\/(app|index|protect)\.ts$/, /^src\/(app|cli|demo|doctor)\//],
 ];
 
 const rankOf = (file: string): number => layers.findIndex((patterns) => patterns.some((pattern) => pattern.test(file)));

@@ -16,7 +16,11 @@ export interface Call<Options> {
   readonly options: Options & CommonOptions;
   /** The data directory, absolute. */
   readonly directory: string;
+  /** Runs another command in this process. */
+  readonly run: RunCommand;
 }
+
+export type RunCommand = (argv: readonly string[], io: CliIo) => Promise<number>;
 
 export interface CommonOptions {
   readonly json?: boolean;
@@ -31,8 +35,11 @@ export class Cli {
   /** Set by the command that ran. */
   exitCode: ExitCode = 0;
 
-  constructor(io: CliIo) {
+  readonly #run: RunCommand;
+
+  constructor(io: CliIo, run: RunCommand) {
     this.io = io;
+    this.#run = run;
   }
 
   /** Hand the result to commander's `.action()`. The work answers with an exit code, 0 when it says nothing. */
@@ -43,7 +50,7 @@ export class Cli {
       const output = new Output(this.io, { json: options.json === true });
       const directory = resolve(this.io.cwd, options.dir ?? (this.io.env['SALLYPORT_DIR'] || 'sallyport'));
       try {
-        this.exitCode = (await work({ io: this.io, output, args: all.slice(0, -2), options, directory })) ?? 0;
+        this.exitCode = (await work({ io: this.io, output, args: all.slice(0, -2), options, directory, run: this.#run })) ?? 0;
       } catch (error) {
         output.error(error);
         this.exitCode = present(error).exit;

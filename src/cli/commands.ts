@@ -3,6 +3,7 @@ import { registerAudit } from './audit.ts';
 import type { RegisterCommand } from './cli.ts';
 import { registerConnect } from './connect.ts';
 import { registerCrl } from './crl.ts';
+import { registerDemo } from './demo.ts';
 import { registerEnroll } from './enroll.ts';
 import { registerInit } from './init.ts';
 import { registerInventory } from './inventory.ts';
@@ -13,6 +14,7 @@ import { registerServe } from './serve.ts';
 import { registerToken } from './token.ts';
 
 export const commands: readonly RegisterCommand[] = [
+  registerDemo,
   registerInit,
   registerIssue,
   registerToken,

@@ -12,7 +12,7 @@ export type { CliIo } from './io.ts';
 
 /** `argv` without program and script. Resolves with the exit code: 0 done, 1 failed, 2 usage, 3 denied or a finding. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
-  const cli = new Cli(io);
+  const cli = new Cli(io, run);
   const program = createProgram(cli, await packageVersion());
   if (argv.length === 0) {
     io.stderr.write(program.helpInformation());

@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => place.remove());
 
-const program = createProgram(new Cli(processIo(new AbortController().signal)), '0.0.0');
+const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), '0.0.0');
 const leaves = program.commands.flatMap((command) => (command.commands.length === 0 ? [command.name()] : command.commands.map((child) => `${command.name()} ${child.name()}`)));
 
 it('keeps the names of the commands', () => {

@@ -25,7 +25,9 @@ const tools: Record<string, (message: Message, line: string) => void | Promise<v
   raw: ({ id }, line) => respond(id, { raw: line }),
   environment: ({ id }) => respond(id, { environment: process.env, pid: process.pid }),
   exit: () => process.exit(3),
-  crash: () => process.kill(process.pid, 'SIGSEGV'),
+  crash: () => {
+    process.kill(process.pid, 'SIGSEGV');
+  },
   never: () => undefined,
   slow: async ({ id, params }) => {
     await delay(Number(params?.arguments?.['ms'] ?? 100));
