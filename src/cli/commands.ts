@@ -4,6 +4,7 @@ import type { RegisterCommand } from './cli.ts';
 import { registerConnect } from './connect.ts';
 import { registerCrl } from './crl.ts';
 import { registerDemo } from './demo.ts';
+import { registerDoctor } from './doctor.ts';
 import { registerEnroll } from './enroll.ts';
 import { registerInit } from './init.ts';
 import { registerInventory } from './inventory.ts';
@@ -26,4 +27,5 @@ export const commands: readonly RegisterCommand[] = [
   registerCrl,
   registerPolicy,
   registerAudit,
+  registerDoctor,
 ];

@@ -1,0 +1,75 @@
+/** CRLs: those in the store, and those that others fetch. */
+import type { CaStore, IssuerName } from '../../ca/index.ts';
+import type { Certificate } from '../../ca/x509/certificate.ts';
+import { parseCrl, verifyCrl } from '../../ca/x509/crl.ts';
+import type { Crl } from '../../ca/x509/crl.ts';
+import type { Config } from '../config/load.ts';
+import { isWildcardHost } from '../config/listen-address.ts';
+import { attempt, fail, pass, skip, warn } from './check.ts';
+import type { Finding } from './check.ts';
+
+export const examineStoredCrl = async (store: Pick<CaStore, 'latestCrl'>, which: IssuerName, issuer: Certificate, now: Date): Promise<Finding> => {
+  const latest = await store.latestCrl(issuer.spkiHash);
+  if (latest === undefined) return fail('there is none', `sallyport crl --ca ${which} --publish`);
+  return examineCrl(latest.der, which, issuer, now);
+};
+
+export const examineCrl = (der: Uint8Array, which: IssuerName, issuer: Certificate, now: Date): Promise<Finding> =>
+  attempt(() => {
+    const next = `start the gateway, which rebuilds CRLs by itself, or: sallyport crl --ca ${which} --publish`;
+    let crl: Crl;
+    try {
+      crl = parseCrl(der);
+      verifyCrl(crl, issuer, { at: now });
+    } catch (error) {
+      return fail(error instanceof Error ? error.message : String(error), next);
+    }
+    const { thisUpdate, nextUpdate, crlNumber, entryCount } = crl;
+    const age = (now.getTime() - thisUpdate.getTime()) / ((nextUpdate?.getTime() ?? 0) - thisUpdate.getTime());
+    const words = `number ${crlNumber ?? 'unknown'}, ${entryCount} revoked, until ${nextUpdate?.toISOString() ?? 'unknown'}`;
+    // A running gateway rebuilds at half of its life.
+    return age > 0.75 ? warn(words, next) : pass(words);
+  });
+
+export interface PublishedOptions {
+  /** Base URL; undefined when the public listener is off, or its address is not known. */
+  readonly baseUrl: string | undefined;
+  readonly issuers: Readonly<Record<IssuerName, Certificate>>;
+  readonly now: () => Date;
+  readonly timeoutMs: number;
+}
+
+/** As relying parties elsewhere get them. */
+export const examinePublishedCrls = async ({ baseUrl, issuers, now, timeoutMs }: PublishedOptions): Promise<Finding> => {
+  if (baseUrl === undefined) return skip('there is no public listener');
+  const findings = await Promise.all(
+    (['issuing', 'root'] as const).map(async (which): Promise<Finding & { readonly url: string }> => {
+      const url = `${baseUrl}/crl/${which}.crl`;
+      return { url, ...(await fetched(url, timeoutMs, async (der) => examineCrl(der, which, issuers[which], now()))) };
+    }),
+  );
+  const worst = findings.find(({ outcome }) => outcome === 'fail') ?? findings.find(({ outcome }) => outcome === 'warn');
+  return worst === undefined ? pass(findings.map(({ url }) => url).join(', ')) : { outcome: worst.outcome, detail: `${worst.url}: ${worst.detail}`, ...(worst.next === undefined ? {} : { next: worst.next }) };
+};
+
+/** The address in certificates when there is one, since that is what others use. */
+export const publicBaseUrl = (config: Pick<Config, 'publicUrl' | 'gateway'>): string | undefined => {
+  const { public: listener } = config.gateway;
+  if (config.publicUrl !== undefined) return config.publicUrl;
+  if (listener === false || listener.port === 0) return undefined;
+  const host = isWildcardHost(listener.host) ? 'localhost' : listener.host;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${listener.port}`;
+};
+
+const fetched = async (url: string, timeoutMs: number, judge: (der: Uint8Array) => Promise<Finding>): Promise<Finding> => {
+  let response: Response;
+  try {
+    response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: 'error' });
+    if (response.status === 200) return await judge(await response.bytes());
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const why = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : error instanceof Error ? error.message : String(error);
+    return fail(`not reachable (${why})`, 'see gateway.public and publicUrl in sallyport.yaml, and start the gateway with its public listener');
+  }
+  return fail(`answered HTTP ${response.status}`, 'see what answers there: it should be the public listener of the gateway');
+};
