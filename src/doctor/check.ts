@@ -63,7 +63,7 @@ export const skip = (detail: string): Finding => ({ outcome: 'skip', detail });
 /** A check that could not be carried through has not passed. */
 export const failedWith = (error: unknown): Finding =>
   // Our messages name the next step behind the last colon or semicolon already.
-  error instanceof CodedError ? fail(`${error.code}: ${error.message}`, 'do what the message says, then run sallyport doctor again') : fail(error instanceof Error ? error.message : String(error), 'set SALLYPORT_DEBUG=1 and look at the log of sallyport serve');
+  error instanceof CodedError ? fail(`${error.code}: ${error.message}`, 'do what the message says, then run sallyport doctor again') : fail(error instanceof Error ? error.message : String(error), 'look at the log of sallyport serve, and run sallyport doctor again');
 
 export const attempt = async (examine: () => Finding | Promise<Finding>): Promise<Finding> => {
   try {

@@ -104,6 +104,7 @@ const converse = (target: Target, how: Approach, connection: 'close' | 'keep-ali
   let text = '';
   let concluded = false;
   let session: Buffer | undefined;
+  let handshake: Omit<Encounter, 'verdict' | 'session'> = { resumed: false, version: undefined, server: undefined };
   let silence: NodeJS.Timeout | undefined;
   const finish = (verdict: Verdict): void => {
     if (concluded) return;
@@ -130,6 +131,8 @@ const converse = (target: Target, how: Approach, connection: 'close' | 'keep-ali
   });
   socket.on('secureConnect', () => {
     reached.tls = true;
+    // A socket that was closed forgets.
+    handshake = { resumed: socket.isSessionReused(), version: socket.getProtocol() ?? undefined, server: serverOf(socket) };
     socket.write(`GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\nAccept: application/json, text/event-stream\r\nUser-Agent: sallyport-doctor\r\nConnection: ${connection}\r\n\r\n`);
   });
   socket.on('data', (chunk: Buffer) => {
@@ -146,7 +149,7 @@ const converse = (target: Target, how: Approach, connection: 'close' | 'keep-ali
   socket.on('close', () => ended(undefined));
   return {
     socket,
-    handshake: () => (reached.tls ? { resumed: socket.isSessionReused(), version: socket.getProtocol() ?? undefined, session, server: serverOf(socket) } : { resumed: false, version: undefined, session, server: undefined }),
+    handshake: () => ({ ...handshake, session }),
   };
 };
 
