@@ -47,7 +47,8 @@ export const tapResponse = (response: ServerResponse, options: TapOptions): Prom
     mode = media === 'application/json' ? 'json' : media === 'text/event-stream' ? 'stream' : 'verbatim';
     // Lists differ per principal, so no shared cache may keep any answer (mcp.md row 17).
     if (mode !== 'verbatim') response.setHeader('cache-control', 'no-store').removeHeader('content-length');
-    if (mode === 'stream') original.writeHead(status);
+    // Node's own implicit head would come through the replaced writeHead, which sends nothing.
+    if (mode !== 'json') original.writeHead(status);
   };
   const fail = (error: unknown): void => {
     reject(error);
@@ -84,7 +85,7 @@ export const tapResponse = (response: ServerResponse, options: TapOptions): Prom
     flushHeaders() {
       decide();
       // A JSON answer is sent whole, with the length it has after filtering.
-      if (mode !== 'json' && !response.headersSent) original.flushHeaders();
+      if (mode !== 'json') original.flushHeaders();
     },
     write(chunk: string | Uint8Array, encodingOrCallback?: BufferEncoding | (() => void), callback?: () => void) {
       decide();
@@ -102,6 +103,7 @@ export const tapResponse = (response: ServerResponse, options: TapOptions): Prom
       try {
         const text = length === 0 ? '' : options.json(Buffer.concat(chunks, length).toString('utf8'));
         response.setHeader('content-length', Buffer.byteLength(text));
+        original.writeHead(status);
         return original.end(text);
       } catch (error) {
         fail(error);
