@@ -66,7 +66,8 @@ export const exportPrivateKey = async (key: KeyObject, options: Pick<WriteKeyOpt
  */
 export const readPrivateKey = async (path: string, options: { readonly passphrase?: string | undefined } = {}): Promise<KeyObject> => {
   const { pem, mode } = await readKeyFile(path);
-  if ((mode & 0o077) !== 0) {
+  // Windows reports modes of its own making.
+  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
     throw new CaError('ERR_KEY_MODE', `${path} may be read by others (mode ${(mode & 0o777).toString(8)}); run chmod 600 on it, and replace the key if someone else may have read it`, { facts: { path } });
   }
   return parsePrivateKey(pem, { ...options, path });

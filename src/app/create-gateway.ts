@@ -1,35 +1,32 @@
 /** The gateway of a data directory: authority, store, index, audit log, listeners and reload in one. */
 import { constants, randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import { createCaCertificateHandler, createCrlHandler, createEnrollHandler, createRenewHandler } from '../../ca/index.ts';
-import type { Clock, IssuerId, Randomness, SerialHex } from '../../ca/index.ts';
+import { createEnrollHandler, createRenewHandler } from '../../ca/index.ts';
+import type { Clock, Randomness } from '../../ca/index.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
-import { formatListenAddress, parseListenAddress } from '../config/listen-address.ts';
-import type { ListenAddress } from '../config/listen-address.ts';
-import { codeOf, errorTable, SallyportError } from '../errors.ts';
 import { createEnrollmentServer } from '../gateway/enrollment-server.ts';
 import { Gateway } from '../gateway/gateway.ts';
-import { healthHandler } from '../gateway/health.ts';
 import { webListener } from '../gateway/web-listener.ts';
-import { unknownUpstreams } from '../policy/findings.ts';
-import { parsePolicy } from '../policy/load.ts';
-import type { Policy } from '../policy/policy.ts';
 import { RevocationIndex } from '../revocation/revocation-index.ts';
 import { StoreSource } from '../revocation/store-source.ts';
 import { systemClock, systemRandomness } from '../system.ts';
 import type { ServerIdentity } from '../tls/listener.ts';
 import { answerRefusal } from '../tls/refusal.ts';
 import { TrustStore } from '../tls/trust.ts';
+import { Addresses } from './addresses.ts';
 import { filesIn, openDeployment } from './deployment.ts';
 import type { Deployment } from './deployment.ts';
+import { isKnownCertificate } from './known-certificates.ts';
 import { closeServer, listenOn } from './listen-on.ts';
 import { createLogger } from './log.ts';
+import { readPolicy, reportPolicyFindings } from './policy-file.ts';
+import { presentPublicly, publicHandler } from './public-handler.ts';
+import { keepServerCertificate, renewServerCertificate } from './server-certificate.ts';
 import { readServerIdentity } from './server-identity.ts';
 import { upstreamsOf } from './upstreams.ts';
 import type { UpstreamSource } from './upstreams.ts';
@@ -40,7 +37,7 @@ export interface CreateGatewayOptions {
   readonly directory: string;
   /** Of the private keys, when they are encrypted. */
   readonly passphrase?: string | undefined;
-  /** In place of those in sallyport.yaml. One alone is served at `/mcp`, several at `/<name>/mcp`. */
+  /** In place of those in sallyport.yaml. Each is served at `/<name>/mcp`; one alone, or one named `default`, at `/mcp` too. */
   readonly upstreams?: Readonly<Record<string, UpstreamSource>> | undefined;
   /** `host:port` in place of `gateway.listen`; port 0 takes a free one. */
   readonly listen?: string | undefined;
@@ -114,14 +111,13 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const { deployment, clock, randomness, logger } = world;
   const { config, store, authority } = deployment;
   const { passphrase } = options;
-  const addresses = {
-    listen: options.listen === undefined ? config.gateway.listen : addressOf(options.listen),
-    public: overridden(options.public, config.gateway.public),
-    enroll: overridden(options.enroll, config.gateway.enroll),
-  };
+  const addresses = new Addresses(config.gateway, options);
   const sources = options.upstreams === undefined ? config.upstreams : new Map(Object.entries(options.upstreams));
   const policy = await readPolicy(config.policyFile);
-  reportFindings(policy, [...sources.keys()], config.findings, logger);
+  reportPolicyFindings(policy, [...sources.keys()], logger);
+  for (const { key: setting, message } of config.findings) logger.warn({ setting, finding: message }, 'configuration finding');
+  const ownCertificate = { directory: config.directory, passphrase, authority, ttl: config.ca.serverTtl, clock, logger };
+  await renewServerCertificate(ownCertificate);
 
   const keeper = new CheckpointKeeper(filesIn(config.directory).auditCheckpoint, { onError: (error) => logger.error({ error }, 'checkpoint could not be kept outside the store') });
   const audit = new AuditLog(store.audit, {
@@ -132,13 +128,14 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const index = new RevocationIndex({ randomness });
   const trustOf = (): TrustStore => new TrustStore({ issuing: [authority.issuing.pem], roots: [authority.root.pem] });
   let trust = trustOf();
+  const known = { store: store.ca, clock, onError: (error: unknown, serial: string) => logger.warn({ error, serial }, 'first use could not be recorded') };
   const gateway = new Gateway({
     identity: await readServerIdentity(config.directory, passphrase), trust, index, policy, evidence: audit,
     upstreams: upstreamsOf(sources, { config, clock, randomness, log: logger }),
     limits: { ...config.gateway.limits, answerBytes },
     allowedHosts: config.gateway.allowedHosts, allowedOrigins: config.gateway.allowedOrigins,
     minTlsVersion: config.gateway.minTlsVersion, auditArguments: config.audit.arguments,
-    isKnown: (issuerId, serial, thumbprint) => isKnown(world, { issuerId, serial, thumbprint }),
+    isKnown: (issuerId, serial, thumbprint) => isKnownCertificate(known, issuerId, serial, thumbprint),
     clock, randomness, log: logger,
   });
 
@@ -162,83 +159,65 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   await authority.start();
 
   const withRoot = (identity: ServerIdentity): string => `${String(identity.cert).trimEnd()}\n${authority.root.pem}`;
-  const bound: { listen?: ListenAddress; public?: ListenAddress; enroll?: ListenAddress } = {};
-  const url = (): string => (bound.listen === undefined || bound.listen.port === config.gateway.listen.port ? config.gateway.url : withPort(config.gateway.url, bound.listen.port));
-  const enrollUrl = (): string | undefined => {
-    if (addresses.enroll === false) return undefined;
-    const configured = config.gateway.enrollUrl ?? `https://${formatListenAddress(addresses.enroll)}`;
-    return bound.enroll === undefined ? configured : withPort(configured, bound.enroll.port);
-  };
   const onWebFailure = (error: unknown, address: string | undefined): void => logger.info({ error, address }, 'request refused');
-  const publicServer = createServer({ headersTimeout: 10_000, requestTimeout: 30_000 }, webListener({ limits: { bodyBytes: 1_024, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler() }));
-  const enrollmentServer = await newEnrollmentServer();
+  const publicServer = createServer(
+    { headersTimeout: 10_000, requestTimeout: 30_000 },
+    webListener({ limits: { bodyBytes: 1_024, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, clock }) }),
+  );
+  const enrolling = () => ({ authority, gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, renewal: `${addresses.enrollUrl ?? ''}/renew`, present: presentPublicly });
+  const enrollmentIdentity = await readServerIdentity(config.directory, passphrase);
+  const enrollmentServer = createEnrollmentServer({
+    // The agent pins the root by its hash, so it must be shown.
+    identity: { ...enrollmentIdentity, cert: withRoot(enrollmentIdentity) },
+    trust: () => trust, index, clock, minVersion: config.gateway.minTlsVersion,
+    enroll: (request, facts) => createEnrollHandler(enrolling())(request, facts),
+    renew: (request, peer) => createRenewHandler(enrolling())(request, peer),
+    onRefused: (refused) => gateway.recordRefused(refused),
+    onFailure: onWebFailure,
+  });
 
-  function publicHandler(): (request: Request) => Promise<Response> {
-    const health = healthHandler([
-      { name: 'audit', check: async () => (audit.available ? undefined : 'unavailable') },
-      { name: 'revocation', check: async () => (index.freshUntil(authority.issuing.id) > clock.now().getTime() ? undefined : 'stale') },
-      { name: 'gateway', check: async () => (gateway.draining ? 'draining' : undefined) },
-      { name: 'upstreams', check: async () => ((await gateway.upstreamsHealthy()) ? undefined : 'unreachable') },
-    ]);
-    const crl = createCrlHandler({ authority, clock, present: presentPublicly });
-    const certificate = createCaCertificateHandler({ authority });
-    return async (request) => {
-      const { pathname } = new URL(request.url);
-      if (pathname.startsWith('/crl/')) return crl(request);
-      if (pathname.startsWith('/ca/')) return certificate(request);
-      return (await health(pathname)) ?? new Response(null, { status: 404 });
-    };
-  }
-
-  async function newEnrollmentServer() {
-    const identity = await readServerIdentity(config.directory, passphrase);
-    return createEnrollmentServer({
-      // The agent pins the root by its hash, so it must be shown.
-      identity: { ...identity, cert: withRoot(identity) },
-      trust: () => trust, index, clock, minVersion: config.gateway.minTlsVersion,
-      enroll: (request, facts) => createEnrollHandler({ authority, gateway: `${url()}${gateway.paths[0]?.path ?? '/mcp'}`, renewal: `${enrollUrl() ?? ''}/renew`, present: presentPublicly })(request, facts),
-      renew: (request, peer) => createRenewHandler({ authority, gateway: `${url()}${gateway.paths[0]?.path ?? '/mcp'}`, renewal: `${enrollUrl() ?? ''}/renew`, present: presentPublicly })(request, peer),
-      onFailure: onWebFailure,
-    });
-  }
-
-  const reload = async (): Promise<void> => {
+  const reloadPolicy = async (): Promise<void> => {
     try {
       const next = await readPolicy(config.policyFile);
-      if (next.revision !== gateway.gate.policy.revision) {
-        gateway.gate.replacePolicy(next);
-        audit.enqueue({ action: 'policy.loaded', outcome: 'done', time: clock.now(), actor: 'gateway', detail: { revision: next.revision, file: next.file } });
-        reportFindings(next, [...sources.keys()], [], logger);
-        logger.info({ revision: next.revision }, 'policy reloaded');
-      }
+      if (next.revision === gateway.gate.policy.revision) return;
+      gateway.gate.replacePolicy(next);
+      audit.enqueue({ action: 'policy.loaded', outcome: 'done', time: clock.now(), actor: 'gateway', detail: { revision: next.revision, file: next.file } });
+      reportPolicyFindings(next, [...sources.keys()], logger);
+      logger.info({ revision: next.revision }, 'policy reloaded');
     } catch (error) {
       logger.error({ error }, 'policy could not be reloaded: the last good one stays in force');
     }
+  };
+  const reloadIdentity = async (): Promise<void> => {
     try {
       const identity = await readServerIdentity(config.directory, passphrase);
       trust = trustOf();
       gateway.listener.reload({ ...identity, trust });
-      enrollmentServer.setSecureContext({ ...identity, cert: withRoot(identity), ca: [...trust.authorities] });
+      enrollmentServer.setSecureContext({ ...identity, cert: withRoot(identity), ca: [...trust.authorities], minVersion: config.gateway.minTlsVersion });
     } catch (error) {
       logger.error({ error }, 'server certificate could not be reloaded: the last good one stays in use');
     }
   };
+  // One after the other: of two reloads the one that read last must win.
+  let reloading = Promise.resolve();
+  const reload = (): Promise<void> => (reloading = reloading.then(reloadPolicy).then(reloadIdentity));
   const stopWatching: (() => void)[] = [];
   const watch = (): void => {
     const { serverCertificate, serverKey } = filesIn(config.directory);
-    if (stopWatching.length === 0) stopWatching.push(watchFiles([config.policyFile, serverCertificate, serverKey], () => void reload()));
+    if (stopWatching.length > 0) return;
+    stopWatching.push(watchFiles([config.policyFile, serverCertificate, serverKey], () => void reload()), keepServerCertificate(ownCertificate, () => void reload()));
   };
 
   return {
     deployment,
     get url() {
-      return url();
+      return addresses.url;
     },
     get publicUrl() {
-      return bound.public === undefined ? undefined : `http://${formatListenAddress(bound.public)}`;
+      return addresses.publicUrl;
     },
     get enrollUrl() {
-      return enrollUrl();
+      return addresses.enrollUrl;
     },
     get paths() {
       return gateway.paths;
@@ -264,6 +243,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       });
     },
     async listen() {
+      const { bound } = addresses;
       bound.listen = await gateway.listen(addresses.listen.port, addresses.listen.host);
       if (addresses.public !== false) bound.public = await listenOn(publicServer, addresses.public);
       if (addresses.enroll !== false) bound.enroll = await listenOn(enrollmentServer, addresses.enroll);
@@ -273,7 +253,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
         detail: { node: nodeId, policy: gateway.gate.policy.revision, upstreams: [...sources.keys()], runtime: process.version },
       });
       warnOfRuntime(logger);
-      logger.info({ url: url(), publicUrl: bound.public && `http://${formatListenAddress(bound.public)}`, enrollUrl: enrollUrl(), upstreams: [...sources.keys()], policy: gateway.gate.policy.revision }, 'gateway listens');
+      logger.info({ url: addresses.url, publicUrl: addresses.publicUrl, enrollUrl: addresses.enrollUrl, upstreams: [...sources.keys()], policy: gateway.gate.policy.revision }, 'gateway listens');
     },
     async close(closing = {}) {
       for (const stop of stopWatching) stop();
@@ -293,52 +273,6 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       logger.info({}, 'gateway stopped');
     },
   };
-};
-
-const presentPublicly = (error: unknown): { status: number; code: string; message: string } => {
-  const code = codeOf(error);
-  return { status: errorTable[code].http, code, message: errorTable[code].public };
-};
-
-/** A certificate that our CA signed and our inventory does not know means the CA key was used elsewhere. */
-const isKnown = async ({ deployment: { store }, clock, logger }: GatewayWorld, { issuerId, serial, thumbprint }: { issuerId: IssuerId; serial: SerialHex; thumbprint: string }): Promise<boolean> => {
-  const [record] = await store.ca.findCertificates({ issuerId, serial, limit: 1 });
-  // What a crash left behind was signed, perhaps, but never answered as issued: nobody should hold it.
-  if (record === undefined || record.state === 'intent' || (record.thumbprint !== undefined && record.thumbprint !== thumbprint)) return false;
-  if (record.firstSeenAt === undefined) {
-    store.ca.markSeen({ issuerId, serial }, clock.now()).catch((error: unknown) => logger.warn({ error, serial }, 'first use could not be recorded'));
-  }
-  return true;
-};
-
-const readPolicy = async (file: string): Promise<Policy> => {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new SallyportError('ERR_POLICY_INVALID', `the policy ${file} cannot be read: restore it, or name another in sallyport.yaml`, { facts: { file }, cause });
-  }
-  return parsePolicy(text, { file });
-};
-
-const reportFindings = (policy: Policy, upstreams: readonly string[], configFindings: readonly { readonly key: string; readonly message: string }[], logger: Logger): void => {
-  for (const { kind, path, message } of [...policy.findings, ...unknownUpstreams(policy, upstreams)]) logger.warn({ kind, path, finding: message }, 'policy finding');
-  for (const { key: setting, message } of configFindings) logger.warn({ setting, finding: message }, 'configuration finding');
-};
-
-const addressOf = (text: string): ListenAddress => {
-  const address = parseListenAddress(text);
-  if (address === undefined) throw new SallyportError('ERR_USAGE', `${JSON.stringify(text)} is not an address to listen on: write host:port, such as localhost:8443 or [::1]:8443`);
-  return address;
-};
-
-const overridden = (given: string | false | undefined, configured: ListenAddress | false): ListenAddress | false =>
-  given === undefined ? configured : given === false ? false : addressOf(given);
-
-const withPort = (url: string, port: number): string => {
-  const changed = new URL(url);
-  changed.port = String(port);
-  return changed.origin;
 };
 
 /** Node 24.21.0 leaks about 5 KB of native memory for each handshake with a client certificate. */

@@ -1,14 +1,17 @@
 import type { Server } from 'node:net';
+import { formatListenAddress } from '../config/listen-address.ts';
 import type { ListenAddress } from '../config/listen-address.ts';
 import { SallyportError } from '../errors.ts';
 
 /** @throws SallyportError `ERR_LISTEN_ADDRESS` */
 export const listenOn = (server: Server, { host, port }: ListenAddress): Promise<ListenAddress> =>
   new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(new SallyportError('ERR_LISTEN_ADDRESS', `cannot listen on ${host}:${port}: choose another address or end what listens there`, { facts: { host, port, reason: cause.code }, cause }));
-    });
+    const failed = (cause: NodeJS.ErrnoException): void => {
+      reject(new SallyportError('ERR_LISTEN_ADDRESS', `cannot listen on ${formatListenAddress({ host, port })} (${cause.code ?? cause.message}): choose another address or end what listens there`, { facts: { host, port, reason: cause.code }, cause }));
+    };
+    server.once('error', failed);
     server.listen(port, host, () => {
+      server.off('error', failed);
       const address = server.address();
       resolve({ host, port: typeof address === 'object' && address !== null ? address.port : port });
     });

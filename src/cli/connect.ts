@@ -70,7 +70,7 @@ async function serveHttp({ io, output, options }: Call<ConnectOptions>, url: URL
   const verdict = await identityFetch.diagnose(url);
   if (verdict !== undefined) notice({ level: 'error', message: verdict.message });
   const bridge = await startHttpBridge({ url, fetch: identityFetch, notice, randomness: io.randomness, ...(typeof options.http === 'number' ? { port: options.http } : {}) });
-  output.result({ url: bridge.url, port: bridge.port }, bridge.url);
+  output.event({ url: bridge.url, port: bridge.port }, bridge.url);
   output.note('whoever knows this address acts as the agent: put it into your MCP client only; it changes at every start');
   if (!io.signal.aborted) await new Promise<void>((ended) => io.signal.addEventListener('abort', () => ended(), { once: true }));
   await bridge.close();

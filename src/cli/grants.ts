@@ -1,24 +1,11 @@
 /** What the present policy gives a certificate, shown where certificates are made. */
-import { readFile } from 'node:fs/promises';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
 import type { IssuerId } from '../../ca/ports.ts';
+import { readPolicy } from '../app/policy-file.ts';
 import type { Config } from '../config/load.ts';
-import { SallyportError } from '../errors.ts';
 import { principalOf } from '../identity/principal-of.ts';
-import { parsePolicy } from '../policy/load.ts';
-import type { Policy } from '../policy/policy.ts';
 import { summarizeGrants } from '../policy/summary.ts';
 import type { GrantSummary } from '../policy/summary.ts';
-
-export async function readPolicy(file: string): Promise<Policy> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new SallyportError('ERR_POLICY_INVALID', `${file} cannot be read: check its name and mode`, { facts: { file }, cause });
-  }
-  return parsePolicy(text, { file });
-}
 
 export async function grantsOfCertificate(config: Config, certificate: { readonly der: Uint8Array; readonly issuerId: IssuerId }): Promise<readonly GrantSummary[]> {
   return summarizeGrants(await readPolicy(config.policyFile), principalOf(parseCertificate(certificate.der), certificate.issuerId));

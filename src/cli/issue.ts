@@ -5,7 +5,9 @@ import type { IssuedCertificate } from '../../ca/index.ts';
 import type { CertificateAuthority } from '../../ca/index.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { beginIdentity } from '../bridge/identity-directory.ts';
+import { endpointPath } from '../config/endpoint-path.ts';
 import type { Config } from '../config/load.ts';
+import { defaultUpstreamName } from '../config/starter.ts';
 import { SallyportError } from '../errors.ts';
 import type { GrantSummary } from '../policy/summary.ts';
 import { argument, collect, common, passphraseOption, usage } from './cli.ts';
@@ -53,7 +55,7 @@ async function issue(call: Call<IssueOptions>): Promise<void> {
     const grants = await grantsFor(config, certificate, call);
     if (target === undefined && !output.json) output.line(certificate.chain.trimEnd());
     const shown = target === undefined ? undefined : relative(io.cwd, target) || '.';
-    const text = describe(certificate, grants, { shown, csr: csr !== undefined, url: config.gateway.url, server: authority.profiles.get(certificate.profile)?.kind === 'server' });
+    const text = describe(certificate, grants, { shown, csr: csr !== undefined, url: gatewayUrl(config), server: authority.profiles.get(certificate.profile)?.kind === 'server' });
     if (target === undefined && !output.json) output.note(text);
     else output.result(asJson(certificate, grants, { target, files }), text);
   } finally {
@@ -127,10 +129,10 @@ async function grantsFor(config: Config, certificate: IssuedCertificate, { outpu
   }
 }
 
-/** One upstream is served at /mcp; of several the agent's configuration names one. */
+/** Of several upstreams the agent's configuration names the first. */
 const gatewayUrl = (config: Config): string => {
-  const [first, second] = [...config.upstreams.keys()];
-  return first === undefined || second === undefined ? `${config.gateway.url}/mcp` : `${config.gateway.url}/${first}/mcp`;
+  const names = [...config.upstreams.keys()];
+  return config.gateway.url + endpointPath(names[0] ?? defaultUpstreamName, names);
 };
 
 const asJson = (certificate: IssuedCertificate, grants: readonly GrantSummary[], written: { readonly target: string | undefined; readonly files: readonly string[] }) => ({
@@ -157,6 +159,6 @@ function describe(certificate: IssuedCertificate, grants: readonly GrantSummary[
     `  valid to   ${certificate.notAfter.toISOString()}`,
     ...(context.server ? [] : [formatGrants(grants)]),
   ];
-  if (!context.csr && !context.server) lines.push('', 'next', `  sallyport connect ${context.url}/mcp --identity ${context.shown?.startsWith('.') === true || context.shown?.startsWith('/') === true ? context.shown : `./${context.shown ?? ''}`}`);
+  if (!context.csr && !context.server) lines.push('', 'next', `  sallyport connect ${context.url} --identity ${context.shown?.startsWith('.') === true || context.shown?.startsWith('/') === true ? context.shown : `./${context.shown ?? ''}`}`);
   return lines.join('\n');
 }

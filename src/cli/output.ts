@@ -24,6 +24,11 @@ export class Output {
     else this.line(typeof text === 'string' ? text : text());
   }
 
+  /** Like `result` for a command that goes on: one line of JSON, so that a reader knows it has all of it. */
+  event(value: unknown, text: string | (() => string)): void {
+    this.line(this.json ? JSON.stringify(value) : typeof text === 'string' ? text : text());
+  }
+
   /** A line of the result in text form, whatever the mode. */
   line(text: string): void {
     this.#io.stdout.write(`${text}\n`);

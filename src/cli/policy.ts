@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
 import { filesIn } from '../app/deployment.ts';
+import { readPolicy } from '../app/policy-file.ts';
 import { loadConfig } from '../config/load.ts';
 import { defaultUpstreamName } from '../config/starter.ts';
 import type { ExitCode } from '../errors.ts';
@@ -11,7 +12,6 @@ import type { Action } from '../policy/decision.ts';
 import { explain, formatExplanation } from '../policy/explain.ts';
 import { argument, common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
-import { readPolicy } from './grants.ts';
 import { readText } from './read-text.ts';
 
 interface ExplainOptions {

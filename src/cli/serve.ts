@@ -31,7 +31,7 @@ export const registerServe: RegisterCommand = (program, cli) => {
     'sallyport serve --upstream docs=http://127.0.0.1:3000/mcp --upstream tickets=http://127.0.0.1:3001/mcp',
     'sallyport serve --dir ./port --listen 0.0.0.0:8443 --no-enroll',
   ]);
-  command.addHelpText('after', '\nOne upstream is served at /mcp, several at /NAME/mcp. SIGHUP and saved files reload policy and certificates; SIGTERM drains.');
+  command.addHelpText('after', '\nEach upstream is served at /NAME/mcp, the command and an only one at /mcp. Given here, they replace those of sallyport.yaml. SIGHUP and saved files reload policy and certificates; SIGTERM drains.');
   command.action(cli.action<ServeOptions>(serve));
 };
 
@@ -53,7 +53,8 @@ async function serve(call: Call<ServeOptions>): Promise<void> {
   try {
     await gateway.listen();
     process.on('SIGHUP', onHangUp);
-    output.result({ url: gateway.url, endpoints: gateway.paths.map(({ path, upstream }) => ({ upstream, url: gateway.url + path })), publicUrl: gateway.publicUrl ?? null, enrollUrl: gateway.enrollUrl ?? null, pid: process.pid }, () =>
+    const facts = { url: gateway.url, endpoints: gateway.paths.map(({ path, upstream }) => ({ upstream, url: gateway.url + path })), publicUrl: gateway.publicUrl ?? null, enrollUrl: gateway.enrollUrl ?? null, pid: process.pid };
+    output.event(facts, () =>
       [
         ...gateway.paths.map(({ path, upstream }) => `${output.paint('green', 'serving')} ${gateway.url}${path}${gateway.paths.length > 1 ? `  (${upstream})` : ''}`),
         ...(gateway.enrollUrl === undefined ? [] : [`  enrollment ${gateway.enrollUrl}`]),

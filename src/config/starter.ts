@@ -49,8 +49,8 @@ audit:
   maxDelayMs: 50                # decisions are written together, at most this late
   arguments: digest             # or full: keeps tool arguments as they are
 
-# The MCP servers behind the gateway. One alone is served at /mcp, several at /<name>/mcp.
-# "serve -- COMMAND" adds one named ${defaultUpstreamName}, "serve --upstream NAME=URL" any other.
+# The MCP servers behind the gateway, each at /<name>/mcp; one alone also at /mcp.
+# "serve -- COMMAND" (named ${defaultUpstreamName}, at /mcp) and "serve --upstream NAME=URL" take their place.
 upstreams: {}
 #  files:
 #    command: [npx, -y, "@modelcontextprotocol/server-filesystem", /srv/files]

@@ -97,7 +97,7 @@ const tell = async (transcript: Transcript, options: StoryOptions, scratch: stri
   const ticket = stream.session();
   const before = performance.now();
   const { revoked } = await gateway.deployment.authority.revoke({ agent: 'ada' }, { reason: 'keyCompromise', actor: 'demo' });
-  const endedAt = await Promise.race([stream.ended, sleep(5_000, undefined)]);
+  const endedAt = await Promise.race([stream.ended, sleep(5_000, undefined, { ref: false })]);
   transcript.expect('the open stream is cut', endedAt !== undefined, endedAt === undefined ? 'still open after 5 s' : `${(endedAt - before).toFixed(1)} ms after revoke was called, the durable row included`);
   const refused = await ada.callTool({ name: 'echo', arguments: { message: 'again' } }).then(() => 'answered', (error: unknown) => messageOf(error));
   transcript.expect('the next request is refused', refused.includes('revoked'), `ada calls echo → ${refused}`);

@@ -4,6 +4,7 @@ import { TLSSocket } from 'node:tls';
 import type { Clock, Randomness } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
 import { Sealer } from '../mcp/sealing.ts';
+import { endpointPath, namedPath } from '../config/endpoint-path.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { RevocationIndex } from '../revocation/revocation-index.ts';
 import { attachHttp } from '../tls/attach-http.ts';
@@ -78,7 +79,7 @@ export class Gateway {
     this.gate = new Gate({ policy: parts.policy, evidence, clock, auditArguments: parts.auditArguments });
     this.listener = createTlsListener({
       ...parts.identity, clock, trust: parts.trust, index: parts.index, isKnown: parts.isKnown, minVersion: parts.minTlsVersion,
-      onRefused: (refused) => this.#recordRefused(refused),
+      onRefused: (refused) => this.recordRefused(refused),
     });
     const sealer = new Sealer({ key: randomness.bytes(32), randomness });
     this.#legs = new Map(parts.upstreams.map((upstream) => [upstream.name, legOf(upstream, sealer, limits.answerBytes)]));
@@ -90,10 +91,11 @@ export class Gateway {
     });
     const quota = new Quota(limits);
     const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
-    const endpoints = this.#endpoints = new Map([...this.#legs].map(([name, leg]) => [
-      this.#legs.size === 1 ? '/mcp' : `/${name}/mcp`,
-      new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, sealer, limits, front: parts, onFailure }),
-    ]));
+    const names = [...this.#legs.keys()];
+    const endpoints = this.#endpoints = new Map([...this.#legs].flatMap(([name, leg]) => {
+      const endpoint = new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, sealer, limits, front: parts, onFailure });
+      return [[endpointPath(name, names), endpoint], [namedPath(name), endpoint]];
+    }));
     this.#server = createMcpServer({ connections: this.listener.connections, endpointOf: (path) => endpoints.get(path), isDraining: () => this.#draining });
     attachHttp(this.listener, this.#server);
     this.listener.connections.onCut(({ issuerId, serial, error, connections, peer }) => {
@@ -110,7 +112,7 @@ export class Gateway {
 
   /** Paths served, with the upstream behind each. */
   get paths(): readonly { readonly path: string; readonly upstream: string }[] {
-    return [...this.#legs.keys()].map((upstream) => ({ upstream, path: this.#legs.size === 1 ? '/mcp' : `/${upstream}/mcp` }));
+    return [...this.#legs.keys()].map((upstream, _, names) => ({ upstream, path: endpointPath(upstream, names) }));
   }
 
   /**
@@ -124,7 +126,7 @@ export class Gateway {
       : new SallyportError('ERR_PEER_NO_CERTIFICATE', 'the request did not come over TLS: serve it with https and the options of tlsOptions()');
     if (problem === undefined) {
       // The other server routes; where it mounts the one endpoint there is, is its own affair.
-      const endpoint = this.#endpoints.size === 1 ? this.#endpoints.values().next().value : this.#endpoints.get(request.url ?? '');
+      const endpoint = this.#legs.size === 1 ? this.#endpoints.values().next().value : this.#endpoints.get(request.url ?? '');
       await serveRequest(request, response, endpoint, { connections: this.listener.connections, isDraining: () => this.#draining });
       return;
     }
@@ -166,7 +168,8 @@ export class Gateway {
     return this.sessions.hasCalls();
   }
 
-  #recordRefused({ error, subject, serial, issuer, thumbprint, address, resumed, suppressed }: RefusedPeer): void {
+  /** A peer that was turned away, to log and audit log. */
+  recordRefused({ error, subject, serial, issuer, thumbprint, address, resumed, suppressed }: RefusedPeer): void {
     const { evidence, clock, log } = this.#parts;
     log.warn({ code: error.code, subject, serial, issuer, address, resumed, suppressed, reason: error.message }, 'peer refused');
     try {
