@@ -15,6 +15,8 @@ import type { SqliteResult, SqliteStatement } from './sqlite-thread.ts';
 
 const busyForMs = 5_000;
 const pollEveryMs = 250;
+/** The file system tells of the write to the WAL; others see it only once it is synced and committed. */
+const lookAgainAfterMs: readonly number[] = [2, 3, 5, 10, 20];
 
 export const openSqlite = async (path: string): Promise<Database> => {
   try {
@@ -148,9 +150,22 @@ class ThreadConnection implements DatabaseConnection {
 const watchFile = (path: string, thread: SqliteThread, wake: () => void): (() => Promise<void>) => {
   const file = basename(path);
   let watcher: FSWatcher | undefined;
+  let settling: NodeJS.Timeout | undefined;
+  const lookAgain = (step: number): void => {
+    clearTimeout(settling);
+    const pauseMs = lookAgainAfterMs[step];
+    if (pauseMs === undefined) return;
+    settling = setTimeout(() => {
+      wake();
+      lookAgain(step + 1);
+    }, pauseMs);
+    settling.unref();
+  };
   try {
     watcher = watch(dirname(path), { persistent: false }, (_event, name) => {
-      if (name === null || name.startsWith(file)) wake();
+      if (name !== null && !name.startsWith(file)) return;
+      wake();
+      lookAgain(0);
     });
     watcher.on('error', () => watcher?.close());
   } catch {
@@ -172,6 +187,7 @@ const watchFile = (path: string, thread: SqliteThread, wake: () => void): (() =>
   timer.unref();
   return async () => {
     watcher?.close();
+    clearTimeout(settling);
     clearInterval(timer);
     await Promise.resolve();
   };
