@@ -8,6 +8,7 @@ import { systemClock, systemRandomness } from '../../src/system.ts';
 import { attachHttp } from '../../src/tls/attach-http.ts';
 import { createTlsListener } from '../../src/tls/listener.ts';
 import { TrustStore } from '../../src/tls/trust.ts';
+import { serveJob } from './child.ts';
 import { wordsOfHex } from '../../src/revocation/serial-words.ts';
 
 export interface HandshakeServerJob {
@@ -43,9 +44,4 @@ const start = async (job: HandshakeServerJob): Promise<number> => {
   return (await listener.listen(0, '127.0.0.1')).port;
 };
 
-process.once('message', (job: HandshakeServerJob) => {
-  void start(job).then((port) => {
-    process.on('message', () => { process.send?.({ cpu: process.cpuUsage() }); });
-    process.send?.({ port });
-  });
-});
+serveJob(start);

@@ -1,0 +1,63 @@
+/** The suites in the order they run and are shown. */
+import type { BenchRow } from './measure.ts';
+import type { Program } from './programs.ts';
+
+export interface Suite {
+  readonly title: string;
+  readonly about: string;
+  readonly load: () => Promise<{ run(amount?: number): Promise<readonly BenchRow[]> }>;
+  /** Ended by force after this. */
+  readonly limitSeconds: number;
+  /** References that may not be installed. */
+  readonly needs?: readonly Program[];
+  /** Runs only when it is named. */
+  readonly alone?: true;
+}
+
+export const suites: Readonly<Record<string, Suite>> = {
+  handshake: {
+    title: 'Handshake',
+    about: 'CPU of the server for a full mutual-TLS handshake (TLS 1.3, P-256) with one request, medians of five passes. The gateway issues no session tickets and its peers need send the leaf only; the last rows are references.',
+    load: () => import('./handshake.ts'), limitSeconds: 150, needs: ['nginx'],
+  },
+  revocation: {
+    title: 'Revocation index',
+    about: 'One million serials from a CRL file: read, checked in form and signature and indexed in a worker thread, with the main thread\'s event loop watched. Medians of five loads; lookups are in CPU time over 10,000 serials spread over the whole index.',
+    load: () => import('./revocation-index.ts'), limitSeconds: 60,
+  },
+  crl: {
+    title: 'CRL writing',
+    about: 'Entries encoded and the CRL signed with P-256, each entry with a serial of 19 octets and a reason.',
+    load: () => import('./crl-writing.ts'), limitSeconds: 120, needs: ['openssl'],
+  },
+  issuance: {
+    title: 'Issuance',
+    about: 'Certificates from P-256 CSRs, proof of possession checked, linted before and after signing. Durable means: intent committed with full sync, then signed, then certificate and audit entry committed in one transaction.',
+    load: () => import('./issuance.ts'), limitSeconds: 90, needs: ['cfssl'],
+  },
+  calls: {
+    title: 'Calls',
+    about: 'tools/call with a small text by eight clients at once, client, gateway and MCP server sharing the machine. The MCP server is written with SDK v1 and answers each call with an SSE event. CPU is that of the gateway\'s process, all threads, or of nginx.',
+    load: () => import('./calls.ts'), limitSeconds: 150, needs: ['nginx'],
+  },
+  cut: {
+    title: 'Revoke to cut',
+    about: 'From the call of `CaStore.revoke` (durable on SQLite) until the client sees its open SSE stream end.',
+    load: () => import('./cut.ts'), limitSeconds: 60,
+  },
+  policy: {
+    title: 'Authorization',
+    about: 'From the parsed message to the decision, on a policy of 201 roles.',
+    load: () => import('./policy.ts'), limitSeconds: 60,
+  },
+  json: {
+    title: 'Strict JSON',
+    about: 'Reading a request body with every check for ambiguity, against `JSON.parse` of the same octets, which has none.',
+    load: () => import('./strict-json.ts'), limitSeconds: 60,
+  },
+  soak: {
+    title: 'Memory over many handshakes',
+    about: '`npm run bench -- soak [handshakes]`: resident memory of the gateway\'s TLS port, after garbage collection, while full handshakes with a client certificate come and go.',
+    load: () => import('./soak.ts'), limitSeconds: 900, alone: true,
+  },
+};
