@@ -8,10 +8,11 @@ import { isWildcardHost } from '../config/listen-address.ts';
 import { attempt, fail, pass, skip, warn } from './check.ts';
 import type { Finding } from './check.ts';
 
-export const examineStoredCrl = async (store: Pick<CaStore, 'latestCrl'>, which: IssuerName, issuer: Certificate, now: Date): Promise<Finding> => {
+export const examineStoredCrl = async (store: Pick<CaStore, 'latestCrl'>, which: IssuerName, issuer: Certificate, now: () => Date): Promise<Finding> => {
   const latest = await store.latestCrl(issuer.spkiHash);
   if (latest === undefined) return fail('there is none', `sallyport crl --ca ${which} --publish`);
-  return examineCrl(latest.der, which, issuer, now);
+  // Looked at after it was read: a gateway may have published it this very moment.
+  return examineCrl(latest.der, which, issuer, now());
 };
 
 export const examineCrl = (der: Uint8Array, which: IssuerName, issuer: Certificate, now: Date): Promise<Finding> =>

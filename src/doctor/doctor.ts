@@ -72,7 +72,7 @@ export const runDoctor = async (options: DoctorOptions): Promise<DoctorReport> =
       note('dataDirectory', () => opened.finding),
       note('keyModes', () => examineKeyModes(config.directory, options.platform ?? process.platform)),
       ...certificateChecks(certificates, now).map(([id, finding]) => note(id, () => finding)),
-      ...storeChecks(opened.store, certificates, config, now).map(([id, examine]) => note(id, examine)),
+      ...storeChecks(opened.store, certificates, config, options.clock).map(([id, examine]) => note(id, examine)),
       note('configuration', () => examineConfiguration(config)),
       note('policy', () => examinePolicy(config.policyFile)),
       note('runtime', () => examineRuntime(options.runtime ?? process.version)),
@@ -165,11 +165,11 @@ const certificateChecks = ({ server, issuing, root }: CertificateFiles, now: Dat
   ];
 };
 
-const storeChecks = (store: Store | undefined, { root, issuing }: CertificateFiles, { directory }: Config, now: Date): readonly (readonly [CheckId, () => Finding | Promise<Finding>])[] => {
+const storeChecks = (store: Store | undefined, { root, issuing }: CertificateFiles, { directory }: Config, clock: Clock): readonly (readonly [CheckId, () => Finding | Promise<Finding>])[] => {
   const unreachable = (): Finding => skip('the store cannot be reached');
   if (store === undefined) return [['issuingCrl', unreachable], ['rootCrl', unreachable], ['audit', unreachable]];
   const crl = (which: 'issuing' | 'root', issuer: Certificate | undefined) => (): Finding | Promise<Finding> =>
-    issuer === undefined ? skip(`certs/${which}.cert.pem cannot be read`) : examineStoredCrl(store.ca, which, issuer, now);
+    issuer === undefined ? skip(`certs/${which}.cert.pem cannot be read`) : examineStoredCrl(store.ca, which, issuer, () => clock.now());
   return [
     ['issuingCrl', crl('issuing', issuing)],
     ['rootCrl', crl('root', root)],

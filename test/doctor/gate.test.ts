@@ -33,8 +33,7 @@ describe('a gateway as it should be', () => {
       const started = performance.now();
       const report = await port.doctor({ url: gateway.url, publicUrl: gateway.publicUrl });
       expect(performance.now() - started).toBeLessThan(10_000);
-      expect(outcomes(report, 'fail')).toEqual([]);
-      expect(outcomes(report, 'skip')).toEqual([]);
+      expect(report.checks.filter(({ outcome }) => outcome !== 'pass' && outcome !== 'warn')).toEqual([]);
       expect(report.ok).toBe(true);
       expect(report.checks.map(({ id }) => id)).toEqual(checkIds);
       expect(outcomes(report, 'pass')).toEqual(expect.arrayContaining<CheckId>(['gateway', 'goodCertificate', 'noCertificate', 'foreignAuthority', 'expired', 'revoked', 'openConnection', 'resumedSession', 'serverOnly', 'authorityAsLeaf', 'leafOfRoot', 'tls12', 'publishedCrls', 'cleanUp']));

@@ -80,7 +80,7 @@ describe('CRLs', () => {
   const store = (der: Uint8Array | undefined) => ({ latestCrl: async () => (der === undefined ? undefined : ({ der } as CrlRecord)) });
 
   it('passes fresh ones, warns at three quarters of their life, and fails stale, forged, foreign and missing ones', async () => {
-    const outcomeOf = async (der: Uint8Array | undefined) => (await examineStoredCrl(store(der), 'issuing', pki.issuing.certificate, now)).outcome;
+    const outcomeOf = async (der: Uint8Array | undefined) => (await examineStoredCrl(store(der), 'issuing', pki.issuing.certificate, () => now)).outcome;
     expect(await outcomeOf(crl(-60_000, dayMs))).toBe('pass');
     expect(await outcomeOf(crl(-74 * 60_000, 26 * 60_000))).toBe('pass');
     expect(await outcomeOf(crl(-76 * 60_000, 24 * 60_000))).toBe('warn');
@@ -90,7 +90,7 @@ describe('CRLs', () => {
     const forged = crl(-60_000, dayMs);
     forged[forged.length - 1] = (forged.at(-1) ?? 0) ^ 1;
     expect(await outcomeOf(forged)).toBe('fail');
-    expect(await examineStoredCrl(store(undefined), 'issuing', pki.issuing.certificate, now)).toEqual({ outcome: 'fail', detail: 'there is none', next: 'sallyport crl --ca issuing --publish' });
+    expect(await examineStoredCrl(store(undefined), 'issuing', pki.issuing.certificate, () => now)).toEqual({ outcome: 'fail', detail: 'there is none', next: 'sallyport crl --ca issuing --publish' });
     expect(await examineCrl(crl(-dayMs, -1_000), 'root', pki.issuing.certificate, now)).toEqual({
       outcome: 'fail',
       detail: 'the CRL is past its nextUpdate; publish or fetch a newer one',
