@@ -35,6 +35,7 @@ export type GateErrorCode =
   | 'ERR_HTTP_BODY_TOO_LARGE'
   | 'ERR_HTTP_BODY_TIMEOUT'
   | 'ERR_HTTP_BODY_INCOMPLETE'
+  | 'ERR_HTTP_ABANDONED'
   // MCP
   | 'ERR_MCP_PARSE'
   | 'ERR_MCP_INVALID_REQUEST'
@@ -153,6 +154,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_HTTP_BODY_TOO_LARGE: row(413, -32600, 1, 'request body too large'),
   ERR_HTTP_BODY_TIMEOUT: row(408, -32600, 1, 'request body took too long'),
   ERR_HTTP_BODY_INCOMPLETE: row(400, -32600, 1, 'request body incomplete'),
+  ERR_HTTP_ABANDONED: row(400, -32600, 1, 'the request was given up'),
   ERR_MCP_PARSE: row(400, -32700, 1, 'parse error'),
   ERR_MCP_INVALID_REQUEST: row(400, -32600, 1, 'invalid request'),
   ERR_MCP_BATCH: row(400, -32600, 1, 'batches are not part of this protocol revision'),

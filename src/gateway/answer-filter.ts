@@ -45,9 +45,15 @@ export const openEventId = (sealer: Sealer, binding: string, sealed: string): st
 
 export class AnswerFilter {
   readonly #options: AnswerFilterOptions;
+  #resumable = false;
 
   constructor(options: AnswerFilterOptions) {
     this.#options = options;
+  }
+
+  /** Whether the client was given an event id to go on from, should the stream break. */
+  get resumable(): boolean {
+    return this.#resumable;
   }
 
   /** A whole JSON answer: one message, or an array of them in revision 2025-03-26. */
@@ -64,6 +70,7 @@ export class AnswerFilter {
     if (data === undefined) return undefined;
     if (event.id === undefined) return { ...event, data };
     const { sealer, principal, session, upstream } = this.#options;
+    this.#resumable = true;
     return { ...event, data, id: sealer.seal(eventIdKind, eventIdBinding(principal, session(), upstream), event.id) };
   }
 
@@ -82,6 +89,8 @@ export class AnswerFilter {
   #message(value: unknown, text: string): string | undefined {
     if (typeof value !== 'object' || value === null) throw invalidAnswer('a message that is no object');
     const message = value as Readonly<Record<string, unknown>>;
+    // Two readers could take it for two things: we for a request, the client for the response to its own.
+    if (message.method !== undefined && ('result' in message || 'error' in message)) throw invalidAnswer('a message that is request and response in one');
     if (typeof message.method === 'string') return this.#fromServer(message, message.method) ? text : undefined;
     const id = message.id;
     if (typeof id !== 'string' && typeof id !== 'number') {
@@ -110,9 +119,8 @@ export class AnswerFilter {
     }
     const session = this.#options.session();
     if (kind === 'request' && (typeof message.id === 'string' || typeof message.id === 'number')) {
-      session?.awaited.add(message.id);
       const token = (message.params as { _meta?: { progressToken?: unknown } } | undefined)?._meta?.progressToken;
-      if (typeof token === 'string' || typeof token === 'number') session?.progressTokens.add(token);
+      if (session !== undefined) awaitAnswer(session, message.id, isRequestId(token) ? token : undefined);
     }
     return method !== '';
   }
@@ -131,6 +139,18 @@ export class AnswerFilter {
     if (session !== undefined && typeof revision === 'string') session.protocolVersion = revision;
   }
 }
+
+/** A server that never stops asking must not fill the memory; the oldest question goes first. */
+const maxAwaited = 1024;
+
+const awaitAnswer = ({ awaited }: Session, id: RequestId, progressToken: RequestId | undefined): void => {
+  awaited.delete(id);
+  awaited.set(id, progressToken);
+  for (const oldest of awaited.keys()) {
+    if (awaited.size <= maxAwaited) return;
+    awaited.delete(oldest);
+  }
+};
 
 /** A single answer that the client must not see would leave its request hanging. */
 const refusedAnswer = '{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"the MCP server sent an invalid answer"}}';

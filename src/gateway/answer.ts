@@ -27,8 +27,21 @@ export const sendError = (request: IncomingMessage, response: ServerResponse, er
   const { http } = errorTable[code];
   const headers: OutgoingHttpHeaders = {};
   if (http === 405) headers.allow = 'POST, GET, DELETE';
+  // Whoever comes back should find another gateway.
+  if (code === 'ERR_DRAINING') headers.connection = 'close';
   if (http === 429 || http === 503) headers['retry-after'] = String(retryAfterSeconds);
   // What is left of the body must not be read as the next request, nor waited for.
   if (!request.complete) headers.connection = 'close';
   sendJson(response, http, jsonRpcError(id, code), headers);
+};
+
+/** Ends an answer whose head is gone: a stream tells what its requests came to, anything else breaks off. */
+export const endStream = (response: ServerResponse, code: ErrorCode, unanswered: Iterable<RequestId>): void => {
+  if (response.destroyed || response.writableEnded) return;
+  if (response.getHeader('content-type') !== 'text/event-stream') {
+    response.destroy();
+    return;
+  }
+  for (const id of unanswered) response.write(`data: ${jsonRpcError(id, code)}\n\n`);
+  response.end();
 };

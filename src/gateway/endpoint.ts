@@ -4,7 +4,6 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { codeOf, SallyportError } from '../errors.ts';
-import type { Principal } from '../identity/principal.ts';
 import { CodedError } from '../../ca/errors.ts';
 import { withoutTasks } from '../mcp/client-capabilities.ts';
 import { isRequestId, readMessages } from '../mcp/read-messages.ts';
@@ -14,46 +13,18 @@ import { referenceOf } from '../mcp/method-table.ts';
 import { assumedRevision, batchAllowed, isKnownRevision } from '../mcp/revisions.ts';
 import type { Sealer } from '../mcp/sealing.ts';
 import type { VerifiedPeer } from '../tls/verified-peer.ts';
-import { jsonRpcError, sendError, sendJson } from './answer.ts';
+import { endStream, jsonRpcError, sendError, sendJson } from './answer.ts';
 import { AnswerFilter } from './answer-filter.ts';
 import { readBody } from './body.ts';
 import type { BodyLimits } from './body.ts';
 import { readFront } from './front.ts';
 import type { Front, FrontOptions } from './front.ts';
-import { isRequest } from './gate.ts';
-import type { AuthorizedMessages, Caller, DecidedMessage, Gate } from './gate.ts';
+import { CallRecord } from './call-record.ts';
+import type { Caller, DecidedMessage, Gate } from './gate.ts';
+import type { Exchange, Leg } from './exchange.ts';
+import { isInitialize } from './exchange.ts';
 import type { Quota } from './quota.ts';
 import type { InFlight, Session, SessionTable } from './sessions.ts';
-
-/** One admitted HTTP exchange on its way to the upstream. */
-export interface Exchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly front: Front;
-  readonly caller: Caller;
-  readonly principal: Principal;
-  readonly roles: readonly string[];
-  /** Undefined before `initialize` was answered and for upstreams without sessions. */
-  session: Session | undefined;
-  /** POST only. */
-  readonly call: AuthorizedMessages | undefined;
-  /** The body as it came and as it was parsed, for upstreams that take the one or the other. */
-  readonly body: ReadMessages | undefined;
-  readonly filter: AnswerFilter;
-  /** Requests of the MCP server that the client must not see; the leg refuses them on its behalf. */
-  readonly dropped: RequestId[];
-  /** Aborted when the peer went away or was cut. */
-  readonly signal: AbortSignal;
-  /** Binds the upstream's new session to the principal; used for the answer to `initialize` only. */
-  openSession(upstreamSession: string): Session;
-}
-
-/** Carries an admitted exchange to where the MCP server is, and its answer back. */
-export interface Leg {
-  readonly upstream: string;
-  carry(exchange: Exchange): Promise<void>;
-  endSession(session: Session): Promise<void>;
-}
 
 export interface EndpointOptions {
   readonly leg: Leg;
@@ -80,61 +51,70 @@ export class McpEndpoint {
 
   /** Never rejects: whatever goes wrong is answered, recorded and logged. */
   async handle(request: IncomingMessage, response: ServerResponse, peer: VerifiedPeer): Promise<void> {
-    let caller: Caller = { principal: peer.principal, upstream: this.upstream, session: undefined, address: peer.remoteAddress };
-    const releases: (() => void)[] = [];
-    const progress = { decided: false };
-    let id: RequestId | null = null;
+    const work: Work = {
+      request, response, releases: [], pending: new Map(), id: null, decided: false,
+      caller: { principal: peer.principal, upstream: this.upstream, session: undefined, address: peer.remoteAddress },
+    };
     try {
-      const front = readFront(request, this.#options.front);
-      const { principal } = peer;
-      const take = front.method === 'GET' ? this.#options.quota.takeStream : this.#options.quota.takeRequest;
-      releases.push(take.call(this.#options.quota, principal.id));
-      const body = front.method === 'POST' ? withoutTasks(readMessages(await readBody(request, this.#options.limits))) : undefined;
-      id = firstId(body?.messages);
-      const session = this.#session(front, principal, body?.messages);
-      caller = { ...caller, session: session?.id };
-      checkRevision(front, session, body);
-      if (session !== undefined) releases.push(holdOpen(session, front.method === 'POST'));
-      if (body === undefined) await this.#withoutBody(request, response, front, caller, session);
-      else await this.#post(request, response, front, caller, session, body, progress);
+      await this.#handle(work);
     } catch (error) {
-      const code = codeOf(error);
-      // The peer went away while its body was read: nobody is left to answer.
-      if (code !== 'ERR_HTTP_BODY_INCOMPLETE') this.#options.onFailure(error, caller);
-      if (!progress.decided) this.#options.gate.recordRefusal(caller, code, undefined);
-      sendError(request, response, error, id ?? idOf(error));
+      this.#fail(work, error);
     } finally {
-      for (const release of releases) release();
+      for (const release of work.releases) release();
     }
   }
 
-  async #withoutBody(request: IncomingMessage, response: ServerResponse, front: Front, caller: Caller, session: Session | undefined): Promise<void> {
+  async #handle(work: Work): Promise<void> {
+    const { request, caller } = work;
+    const { principal } = caller;
+    const { quota, limits, sessions } = this.#options;
+    const front = readFront(request, this.#options.front);
+    work.releases.push(front.method === 'GET' ? quota.takeStream(principal.id) : quota.takeRequest(principal.id));
+    const body = front.method === 'POST' ? withoutTasks(readMessages(await readBody(request, limits))) : undefined;
+    // Cut while the last of the body was on its way.
+    if (request.socket.destroyed) throw new SallyportError('ERR_HTTP_BODY_INCOMPLETE', 'the connection closed before the request was decided');
+    work.id = firstId(body?.messages);
+    const session = front.sessionId === undefined ? undefined : sessions.use(front.sessionId, principal, this.upstream);
+    work.caller = { ...caller, session: session?.id };
+    const initializing = isInitialize(body?.messages);
+    if (initializing && session !== undefined) {
+      throw new SallyportError('ERR_MCP_ALREADY_INITIALIZED', 'this session is initialized: send initialize without Mcp-Session-Id to open another');
+    }
+    checkRevision(front, session, { batch: body?.batch === true, initializing });
+    if (body === undefined) await this.#withoutBody(work, front, session);
+    else await this.#post(work, front, session, body);
+  }
+
+  async #withoutBody(work: Work, front: Front, session: Session | undefined): Promise<void> {
     if (session === undefined) {
       throw new SallyportError('ERR_MCP_SESSION_REQUIRED', 'GET and DELETE need the Mcp-Session-Id of a session: initialize first');
     }
-    if (this.#options.gate.decide(caller.principal, { kind: 'connect', upstream: this.upstream }).effect === 'deny') {
+    const { gate, sessions } = this.#options;
+    if (gate.decide(work.caller.principal, { kind: 'connect', upstream: this.upstream }).effect === 'deny') {
       throw new SallyportError('ERR_MCP_SESSION_UNKNOWN', 'the principal has no grant on this upstream any more');
     }
+    gate.assertRecording();
     if (front.method === 'DELETE') {
-      this.#options.sessions.end(session, 'deleted');
-      response.writeHead(200, { 'content-length': 0 }).end();
+      sessions.end(session, 'deleted');
+      work.response.writeHead(200, { 'content-length': 0 }).end();
       return;
     }
-    await this.#carry(request, response, { front, caller, session, call: undefined, body: undefined, pending: new Map(), decisions: [] });
+    await this.#carry(work, { front, session, call: undefined, body: undefined }, []);
   }
 
-  async #post(request: IncomingMessage, response: ServerResponse, front: Front, caller: Caller, session: Session | undefined, body: ReadMessages, progress: { decided: boolean }): Promise<void> {
+  /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
+  async #post(work: Work, front: Front, session: Session | undefined, body: ReadMessages): Promise<void> {
+    const { response, caller, pending } = work;
     const admission = this.#options.gate.admit(caller, body);
     if (admission.outcome === 'refused') {
-      progress.decided = true;
+      work.decided = true;
       answerRefused(response, admission.answers, body.batch);
       return;
     }
-    if (body.messages.some((message) => message.kind === 'request' && message.method === 'initialize')) this.#options.sessions.assertRoom(caller.principal);
-    const pending = new Map<RequestId, InFlight>();
+    if (isInitialize(body.messages)) work.releases.push(this.#options.sessions.reserve(caller.principal));
     for (const message of body.messages) {
       if (message.kind === 'request') {
-        if (pending.has(message.id) || session?.inFlight.has(message.id) === true) {
+        if (session?.inFlight.has(message.id) === true) {
           throw new SallyportError('ERR_MCP_INVALID_REQUEST', 'a request with this id is still in flight in this session: use fresh ids');
         }
         pending.set(message.id, { method: message.method, params: message.params });
@@ -148,79 +128,116 @@ export class McpEndpoint {
       }
     }
     if (session !== undefined) remember(session, pending);
-    progress.decided = true;
-    await this.#carry(request, response, { front, caller, session, call: admission.call, body, pending, decisions: admission.decisions });
+    work.decided = true;
+    await this.#carry(work, { front, session, call: admission.call, body }, admission.decisions);
   }
 
-  async #carry(
-    request: IncomingMessage,
-    response: ServerResponse,
-    what: Pick<Exchange, 'front' | 'caller' | 'session' | 'call' | 'body'> & { pending: Map<RequestId, InFlight>; decisions: readonly DecidedMessage[] },
-  ): Promise<void> {
-    const { gate, sealer, sessions, leg } = this.#options;
-    const { caller, decisions } = what;
-    const { principal } = caller;
-    const startedAt = performance.now();
-    const open = new Map(decisions.map((decided) => [decided.message.kind === 'request' ? decided.message.id : decided, decided]));
-    const finish = (key: RequestId | DecidedMessage, outcome: 'allowed' | 'failed', reason?: string): void => {
-      const decided = open.get(key);
-      if (decided === undefined || !open.delete(key)) return;
-      gate.record(caller, decided, { outcome, reason, durationMs: Math.round((performance.now() - startedAt) * 1000) / 1000 });
-    };
-    // A long call is recorded while it runs too, so that a crash cannot erase that it began.
-    const longRunning = setTimeout(() => {
-      for (const decided of open.values()) gate.record(caller, decided, { outcome: 'allowed', reason: 'started' });
-    }, longRunningMs);
+  async #carry(work: Work, what: Pick<Exchange, 'front' | 'session' | 'call' | 'body'>, decisions: readonly DecidedMessage[]): Promise<void> {
+    const { gate, sessions, leg } = this.#options;
+    const { response, caller, pending } = work;
+    const record = new CallRecord(gate, caller, decisions);
     const aborting = new AbortController();
-    const onClose = (): void => aborting.abort();
+    const abort = (reason: SallyportError): void => aborting.abort(reason);
+    const onClose = (): void => abort(new SallyportError('ERR_HTTP_ABANDONED', 'the client went away before the answer was complete'));
     response.once('close', onClose);
+    const exchange = this.#exchange(work, { ...what, signal: aborting.signal }, record);
+    exchange.session?.exchanges.add(abort);
+    for (const [id, inFlight] of pending) inFlight.onCancelled = () => this.#endCancelled(exchange, { id, pending, abort });
+    let failure: unknown;
+    try {
+      await leg.carry(exchange);
+      // Ended from here: what the upstream had left to say is not waited for.
+      if (aborting.signal.aborted && !response.writableEnded) throw aborting.signal.reason;
+    } catch (error) {
+      failure = aborting.signal.aborted ? aborting.signal.reason : error;
+      const code = codeOf(failure);
+      // Event ids the client holds lead to answers it may still fetch; without one there is no way back.
+      if (!exchange.filter.resumable) for (const id of pending.keys()) what.session?.inFlight.delete(id);
+      if (what.session !== undefined && (code === 'ERR_MCP_SESSION_UNKNOWN' || code === 'ERR_UPSTREAM_EXITED')) sessions.end(what.session, 'upstream');
+      work.resumable = exchange.filter.resumable && code !== 'ERR_MCP_SESSION_UNKNOWN' && code !== 'ERR_UPSTREAM_EXITED';
+      throw failure;
+    } finally {
+      response.off('close', onClose);
+      exchange.session?.exchanges.delete(abort);
+      for (const inFlight of pending.values()) delete inFlight.onCancelled;
+      record.close(failure === undefined ? undefined : codeOf(failure));
+    }
+  }
+
+  #exchange(work: Work, what: Pick<Exchange, 'front' | 'session' | 'call' | 'body' | 'signal'>, record: CallRecord): Exchange {
+    const { gate, sealer, sessions } = this.#options;
+    const { request, response, caller, pending } = work;
+    const { principal } = caller;
     const exchange: Exchange = {
-      request, response, ...what, principal, dropped: [],
+      request, response, caller, ...what, principal, dropped: [],
       roles: gate.grantsOf(principal).roles,
-      signal: aborting.signal,
       filter: new AnswerFilter({
-        upstream: this.upstream, principal, sealer,
-        pending: what.pending,
+        upstream: this.upstream, principal, sealer, pending,
         session: () => exchange.session,
         allows: (action) => gate.decide(principal, action).effect === 'allow',
         hasClass: (capability) => gate.grantsOf(principal).has(this.upstream, capability),
         onDroppedRequest: (id) => exchange.dropped.push(id),
-        onAnswered: (id, failed) => finish(id, 'allowed', failed ? 'upstreamError' : undefined),
+        onAnswered: (id, failed) => record.answered(id, failed ? 'upstreamError' : undefined),
       }),
       openSession: (upstreamSession) => {
-        exchange.session = sessions.create(principal, { upstream: this.upstream, upstreamSession });
-        return exchange.session;
+        const session = sessions.create(principal, { upstream: this.upstream, upstreamSession });
+        exchange.session = session;
+        // Cut in the same moment: nobody would ever end it.
+        if (what.signal.aborted) sessions.end(session, 'revoked', what.signal.reason as SallyportError);
+        return session;
       },
     };
-    let failure: string | undefined;
-    try {
-      await leg.carry(exchange);
-      if (what.body === undefined || !what.body.messages.some(isRequest)) for (const key of open.keys()) finish(key, 'allowed');
-    } catch (error) {
-      failure = codeOf(error);
-      if (failure === 'ERR_MCP_SESSION_UNKNOWN' && what.session !== undefined) sessions.end(what.session, 'upstream');
-      throw error;
-    } finally {
-      clearTimeout(longRunning);
-      response.off('close', onClose);
-      // The client may still fetch a late answer on a resumed stream: then the session keeps what was asked.
-      for (const id of what.pending.keys()) if (failure !== undefined) what.session?.inFlight.delete(id);
-      for (const key of open.keys()) finish(key, failure === undefined ? 'allowed' : 'failed', failure ?? 'unanswered');
-    }
+    return exchange;
   }
 
-  /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
-  #session(front: Front, principal: Principal, messages: readonly JsonRpcMessage[] | undefined): Session | undefined {
-    const initializing = messages?.some((message) => message.kind === 'request' && message.method === 'initialize') ?? false;
-    if (front.sessionId === undefined) return undefined;
-    const session = this.#options.sessions.use(front.sessionId, principal, this.upstream);
-    if (initializing) throw new SallyportError('ERR_MCP_ALREADY_INITIALIZED', 'this session is initialized: send initialize without Mcp-Session-Id to open another');
-    return session;
+  /** A cancelled request needs no response, so its exchange would stay open for ever. */
+  #endCancelled({ session }: Exchange, { id, pending, abort }: { id: RequestId; pending: Map<RequestId, InFlight>; abort: (reason: SallyportError) => void }): void {
+    setTimeout(() => {
+      if (!pending.delete(id)) return;
+      session?.inFlight.delete(id);
+      if (pending.size === 0) abort(new SallyportError('ERR_HTTP_ABANDONED', 'the client cancelled the request and no response came'));
+    }, cancelGraceMs).unref();
+  }
+
+  #fail({ request, response, caller, pending, id, decided, resumable }: Work, error: unknown): void {
+    const { gate, onFailure } = this.#options;
+    let answer = error;
+    const code = codeOf(error);
+    // The peer went away: nobody is left to answer, and nothing is wrong.
+    if (code !== 'ERR_HTTP_BODY_INCOMPLETE' && code !== 'ERR_HTTP_ABANDONED') onFailure(error, caller);
+    if (!decided) {
+      try {
+        gate.recordRefusal(caller, code);
+      } catch (unrecorded) {
+        answer = unrecorded;
+        onFailure(unrecorded, caller);
+      }
+    }
+    if (!response.headersSent) sendError(request, response, answer, id ?? idOf(error));
+    // A client that can go on from an event id is better off doing so than with an error.
+    else if (resumable === true) response.destroy();
+    else endStream(response, codeOf(answer), pending.keys());
   }
 }
 
-/** Milliseconds after which a call that is still running gets an audit entry of its own. */
-const longRunningMs = 1_000;
+/** One HTTP request on its way through an endpoint. */
+interface Work {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  caller: Caller;
+  /** Called at the end, whatever it was. */
+  readonly releases: (() => void)[];
+  /** Requests of the MCP client in this POST that have no answer yet. */
+  readonly pending: Map<RequestId, InFlight>;
+  /** Of the one request in the body. */
+  id: RequestId | null;
+  /** Whether the audit log knows of it through its decisions. */
+  decided: boolean;
+  resumable?: boolean;
+}
+
+/** Milliseconds a server has to answer a request that was cancelled. */
+const cancelGraceMs = 5_000;
 
 const firstId = (messages: readonly JsonRpcMessage[] | undefined): RequestId | null => {
   const request = messages?.length === 1 ? messages[0] : undefined;
@@ -244,27 +261,19 @@ const idOf = (error: unknown): RequestId | null => {
   return isRequestId(id) ? id : null;
 };
 
-const holdOpen = (session: Session, call: boolean): (() => void) => {
-  session.openStreams += 1;
-  if (call) session.openCalls += 1;
-  return () => {
-    session.openStreams -= 1;
-    if (call) session.openCalls -= 1;
-  };
-};
-
 /** Whether a response or notification refers to something this session really has in flight (mcp.md row 24). */
 const accountFor = (message: JsonRpcMessage, session: Session | undefined): boolean => {
   if (message.kind === 'response') return session?.awaited.delete(message.id) ?? false;
   if (message.kind === 'request') return true;
   const reference = referenceOf(message);
   if (reference === undefined) return true;
-  return (reference.member === 'requestId' ? session?.inFlight.has(reference.id) : session?.progressTokens.has(reference.id)) ?? false;
+  if (session === undefined) return false;
+  if (reference.member === 'progressToken') return [...session.awaited.values()].includes(reference.id);
+  session.inFlight.get(reference.id)?.onCancelled?.();
+  return session.inFlight.has(reference.id);
 };
 
-const checkRevision = (front: Front, session: Session | undefined, body: ReadMessages | undefined): void => {
-  const named = front.protocolVersion;
-  const initializing = body?.messages.some((message) => message.kind === 'request' && message.method === 'initialize') ?? false;
+const checkRevision = ({ protocolVersion: named }: Front, session: Session | undefined, { batch, initializing }: { batch: boolean; initializing: boolean }): void => {
   if (named !== undefined && !isKnownRevision(named)) {
     throw new SallyportError('ERR_MCP_REVISION', 'MCP-Protocol-Version names a revision this gateway does not speak', { facts: { revision: named } });
   }
@@ -273,7 +282,7 @@ const checkRevision = (front: Front, session: Session | undefined, body: ReadMes
     throw new SallyportError('ERR_MCP_REVISION', 'MCP-Protocol-Version differs from what initialize agreed on', { facts: { revision: named, agreed } });
   }
   // Without header and session the specification assumes 2025-03-26, the one revision that has batches.
-  if (body?.batch === true && (initializing || !batchAllowed(agreed ?? named ?? assumedRevision))) {
+  if (batch && (initializing || !batchAllowed(agreed ?? named ?? assumedRevision))) {
     throw new SallyportError('ERR_MCP_BATCH', 'this protocol revision has no batches: send one message per request');
   }
 };

@@ -7,7 +7,7 @@ import type { GateErrorCode } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
 import { hasLookAlikes } from '../mcp/look-alike.ts';
 import { actionsOf } from '../mcp/method-table.ts';
-import type { JsonRpcMessage, JsonRpcRequest, RequestId } from '../mcp/message.ts';
+import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
 import type { ReadMessages } from '../mcp/read-messages.ts';
 import { authorize, grantsOf } from '../policy/authorize.ts';
 import type { EffectiveGrants } from '../policy/authorize.ts';
@@ -41,6 +41,7 @@ export interface Evidence {
 
 export interface Caller {
   readonly principal: Principal;
+  /** Empty when no upstream is behind the path asked for. */
   readonly upstream: string;
   readonly session: string | undefined;
   readonly address: string | undefined;
@@ -100,9 +101,7 @@ export class Gate {
    * @throws SallyportError `ERR_AUDIT_UNAVAILABLE` while decisions cannot be recorded
    */
   admit(caller: Caller, { messages, exactNumbers }: Pick<ReadMessages, 'messages' | 'exactNumbers'>): Admission {
-    if (!this.#evidence.available) {
-      throw new SallyportError('ERR_AUDIT_UNAVAILABLE', 'decisions cannot be recorded, so nothing is allowed: see the log for the store error');
-    }
+    this.assertRecording();
     const decided = messages.map((message) => this.#decideMessage(caller, message, exactNumbers));
     if (decided.every(({ code }) => code === undefined)) {
       // The assertion is the proof: every message above was decided and allowed.
@@ -115,6 +114,13 @@ export class Gate {
       if (one.message.kind === 'request') answers.push({ id: one.message.id, code });
     }
     return { outcome: 'refused', answers };
+  }
+
+  /** @throws SallyportError `ERR_AUDIT_UNAVAILABLE` while decisions cannot be recorded */
+  assertRecording(): void {
+    if (!this.#evidence.available) {
+      throw new SallyportError('ERR_AUDIT_UNAVAILABLE', 'decisions cannot be recorded, so nothing is allowed: see the log for the store error');
+    }
   }
 
   /** Writes one `request.decided` entry. Never the arguments themselves unless configured. */
@@ -139,8 +145,8 @@ export class Gate {
   }
 
   /** Writes an entry about a request that was refused before its messages could be decided. */
-  recordRefusal(caller: Caller, reason: string, method: string | undefined): void {
-    this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason, method });
+  recordRefusal(caller: Caller, reason: string): void {
+    this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason });
   }
 
   #decideMessage(caller: Caller, message: JsonRpcMessage, exactNumbers: boolean): DecidedMessage & { readonly code: GateErrorCode | undefined } {
@@ -172,13 +178,11 @@ export const whoOf = (caller: Caller): Pick<AuditEvent, 'actor' | 'agent' | 'sub
   serial: caller.principal.serial,
   issuer: caller.principal.issuerId,
   thumbprint: caller.principal.thumbprint,
-  upstream: caller.upstream,
+  upstream: caller.upstream === '' ? undefined : caller.upstream,
   // A session id is a bearer secret of its principal: the log holds what identifies it, not what opens it.
   session: caller.session === undefined ? undefined : createHash('sha256').update(caller.session).digest('hex').slice(0, 16),
   address: caller.address,
 });
-
-export const isRequest = (message: JsonRpcMessage): message is JsonRpcRequest => message.kind === 'request';
 
 const nameOf = (action: Action): string | undefined => {
   switch (action.kind) {

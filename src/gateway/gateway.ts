@@ -1,13 +1,14 @@
 /** The gateway assembled: one mutual-TLS port, one gate, one session table, an endpoint per upstream. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
-import type { Clock, Randomness } from '../../ca/ports.ts';
+import type { AuditEvent, Clock, IssuerId, Randomness } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
 import { Sealer } from '../mcp/sealing.ts';
 import { endpointPath, namedPath } from '../config/endpoint-path.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { RevocationIndex } from '../revocation/revocation-index.ts';
 import { attachHttp } from '../tls/attach-http.ts';
+import type { CutEvent } from '../tls/connections.ts';
 import { createTlsListener } from '../tls/listener.ts';
 import type { RefusedPeer, ServerIdentity, TlsListener } from '../tls/listener.ts';
 import type { TrustStore } from '../tls/trust.ts';
@@ -20,13 +21,14 @@ import { HandlerLeg } from './handler-leg.ts';
 import type { NodeMcpHandler } from './handler-leg.ts';
 import { sendError } from './answer.ts';
 import { createMcpServer, serveRequest } from './mcp-server.ts';
+import type { McpServerOptions } from './mcp-server.ts';
 import { Quota } from './quota.ts';
 import type { QuotaLimits } from './quota.ts';
 import { RelayLeg } from './relay-leg.ts';
 import { SessionTable } from './sessions.ts';
 import type { SessionLimits } from './sessions.ts';
 import type { BodyLimits } from './body.ts';
-import type { Leg } from './endpoint.ts';
+import type { Leg } from './exchange.ts';
 
 export type GatewayUpstream = Upstream | { readonly name: string; readonly handler: NodeMcpHandler };
 
@@ -71,6 +73,9 @@ export class Gateway {
   readonly #server: Server;
   readonly #legs: ReadonlyMap<string, Leg>;
   readonly #endpoints: ReadonlyMap<string, McpEndpoint>;
+  readonly #quota: Quota;
+  readonly #serving: Pick<McpServerOptions, 'connections' | 'isDraining' | 'refuse'>;
+  readonly #stopFollowing: () => void;
   #draining = false;
 
   constructor(parts: GatewayParts) {
@@ -89,24 +94,24 @@ export class Gateway {
         this.#legs.get(session.upstream)?.endSession(session).catch((error: unknown) => log.warn({ error, upstream: session.upstream, cause }, 'upstream session could not be ended'));
       },
     });
-    const quota = new Quota(limits);
+    const quota = this.#quota = new Quota(limits);
     const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
     const names = [...this.#legs.keys()];
     const endpoints = this.#endpoints = new Map([...this.#legs].flatMap(([name, leg]) => {
       const endpoint = new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, sealer, limits, front: parts, onFailure });
       return [[endpointPath(name, names), endpoint], [namedPath(name), endpoint]];
     }));
-    this.#server = createMcpServer({ connections: this.listener.connections, endpointOf: (path) => endpoints.get(path), isDraining: () => this.#draining });
+    this.#serving = {
+      connections: this.listener.connections,
+      isDraining: () => this.#draining,
+      refuse: (request, response, { peer, error }) => this.#refuse(request, response, { principal: peer.principal, upstream: '', session: undefined, address: peer.remoteAddress }, error),
+    };
+    this.#server = createMcpServer({ ...this.#serving, endpointOf: (path) => endpoints.get(path) });
     attachHttp(this.listener, this.#server);
-    this.listener.connections.onCut(({ issuerId, serial, error, connections, peer }) => {
-      const sessions = this.sessions.endByCertificate(issuerId, serial);
-      if (connections + sessions === 0) return;
-      evidence.enqueue({
-        action: 'connection.cut', outcome: 'done', time: clock.now(), reason: error.code, issuer: issuerId, serial,
-        actor: 'gateway', agent: peer?.principal.commonName, subject: peer?.principal.subject, thumbprint: peer?.principal.thumbprint,
-        detail: { connections, sessions },
-      });
-      log.warn({ code: error.code, serial, issuer: issuerId, connections, sessions }, 'connections cut');
+    this.listener.connections.onCut((event) => this.#onCut(event));
+    this.#stopFollowing = parts.index.onChange(({ serials, issuerId }) => {
+      // Single serials come as cuts. Of a whole list, nobody tells those that were not connected.
+      if (serials === 'all') this.#recheckSessions(issuerId);
     });
   }
 
@@ -127,7 +132,7 @@ export class Gateway {
     if (problem === undefined) {
       // The other server routes; where it mounts the one endpoint there is, is its own affair.
       const endpoint = this.#legs.size === 1 ? this.#endpoints.values().next().value : this.#endpoints.get(request.url ?? '');
-      await serveRequest(request, response, endpoint, { connections: this.listener.connections, isDraining: () => this.#draining });
+      await serveRequest(request, response, endpoint, this.#serving);
       return;
     }
     // Whatever else this peer has pipelined is not read.
@@ -156,7 +161,8 @@ export class Gateway {
     this.listener.stop();
     this.#server.closeIdleConnections();
     const until = performance.now() + (options.drainMs ?? drainMs);
-    while (this.#callsRunning() && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (this.#quota.busy && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    this.#stopFollowing();
     this.sessions.closeAll();
     await this.listener.close();
     this.#server.close();
@@ -164,22 +170,56 @@ export class Gateway {
     await Promise.all(this.#parts.upstreams.map((upstream) => ('close' in upstream ? upstream.close() : undefined)));
   }
 
-  #callsRunning(): boolean {
-    return this.sessions.hasCalls();
-  }
-
   /** A peer that was turned away, to log and audit log. */
   recordRefused({ error, subject, serial, issuer, thumbprint, address, resumed, suppressed }: RefusedPeer): void {
-    const { evidence, clock, log } = this.#parts;
+    const { clock, log } = this.#parts;
     log.warn({ code: error.code, subject, serial, issuer, address, resumed, suppressed, reason: error.message }, 'peer refused');
+    this.#record({
+      action: 'handshake.refused', outcome: 'denied', time: clock.now(), reason: error.code, actor: 'gateway', subject, serial, issuer, thumbprint, address,
+      detail: { resumed, ...(suppressed > 0 ? { suppressed } : {}), ...(typeof error.facts.reason === 'string' ? { cause: error.facts.reason } : {}) },
+    });
+  }
+
+  #onCut({ issuerId, serial, error, connections, peer }: CutEvent): void {
+    // A certificate that ran out, or whose status is unknown for a while, says nothing against its
+    // principal: with a renewed one it goes on in its sessions, and without they end for idleness.
+    const sessions = forGood.has(error.code) ? this.sessions.endByCertificate(issuerId, serial, error) : 0;
+    if (connections + sessions === 0) return;
+    this.#parts.log.warn({ code: error.code, serial, issuer: issuerId, connections, sessions }, 'connections cut');
+    this.#record({
+      action: 'connection.cut', outcome: 'done', time: this.#parts.clock.now(), reason: error.code, issuer: issuerId, serial,
+      actor: 'gateway', agent: peer?.principal.commonName, subject: peer?.principal.subject, thumbprint: peer?.principal.thumbprint,
+      detail: { connections, sessions },
+    });
+  }
+
+  #recheckSessions(issuerId: IssuerId): void {
+    const { index } = this.#parts;
+    for (const { serial, ...certificate } of this.sessions.certificates()) {
+      if (certificate.issuerId !== issuerId || index.lookup(issuerId, serial) === undefined) continue;
+      const error = new SallyportError('ERR_PEER_REVOKED', 'the client certificate was revoked: enroll again', { facts: { issuer: issuerId, serial } });
+      this.#onCut({ issuerId, serial, error, connections: 0, peer: undefined });
+    }
+  }
+
+  /** A verified peer that asked for what no endpoint takes. */
+  #refuse(request: IncomingMessage, response: ServerResponse, caller: Caller, error: SallyportError): void {
+    this.#logFailure(error, caller);
     try {
-      evidence.enqueue({
-        action: 'handshake.refused', outcome: 'denied', time: clock.now(), reason: error.code, actor: 'gateway', subject, serial, issuer, thumbprint, address,
-        detail: { resumed, ...(suppressed > 0 ? { suppressed } : {}), ...(typeof error.facts.reason === 'string' ? { cause: error.facts.reason } : {}) },
-      });
+      this.gate.recordRefusal(caller, error.code);
+      sendError(request, response, error);
     } catch (cause) {
-      // The peer is refused all the same; that it cannot be recorded is the log's own alarm.
-      log.error({ error: cause }, 'refusal could not be recorded');
+      this.#logFailure(cause, caller);
+      sendError(request, response, cause);
+    }
+  }
+
+  /** Writes what happens whether or not it can be recorded: that it cannot is the log's own alarm. */
+  #record(event: AuditEvent): void {
+    try {
+      this.#parts.evidence.enqueue(event);
+    } catch (error) {
+      this.#parts.log.error({ error, action: event.action }, 'audit entry could not be recorded');
     }
   }
 
@@ -189,6 +229,9 @@ export class Gateway {
     else this.#parts.log.error(facts, 'request failed');
   }
 }
+
+/** What ends the sessions of a certificate, not only its connections. */
+const forGood: ReadonlySet<string> = new Set(['ERR_PEER_REVOKED', 'ERR_PEER_UNTRUSTED']);
 
 const legOf = (upstream: GatewayUpstream, sealer: Sealer, maxAnswerBytes: number): Leg =>
   'handler' in upstream ? new HandlerLeg({ ...upstream, sealer, maxAnswerBytes }) : new RelayLeg(upstream, sealer);

@@ -1,11 +1,18 @@
-/** Carries exchanges to an MCP server in this process, written with either official SDK. */
+/**
+ * Carries exchanges to an MCP server in this process: a Node handler, SDK v1 or v2. The handler
+ * gets a request whose identity is ours to say, and a response that passes the answer filter.
+ */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import { SallyportError } from '../errors.ts';
+import type { RequestId } from '../mcp/message.ts';
 import type { Sealer } from '../mcp/sealing.ts';
+import { jsonRpcError } from './answer.ts';
 import { authInfoOf } from './auth-info.ts';
 import type { CertificateAuthInfo } from './auth-info.ts';
 import { eventIdBinding, openEventId } from './answer-filter.ts';
-import type { Exchange, Leg } from './endpoint.ts';
+import { isInitialize } from './exchange.ts';
+import type { Exchange, Leg } from './exchange.ts';
 import { tapResponse } from './response-tap.ts';
 import type { Session } from './sessions.ts';
 
@@ -20,8 +27,13 @@ export interface HandlerLegOptions {
   readonly maxAnswerBytes: number;
 }
 
-/** Headers that claim an identity or a route: a handler must not be able to believe them (mcp.md rows 12 and 19). */
-const stripped = /^(authorization|proxy-.*|x-forwarded-.*|forwarded|x-real-ip|client-cert|client-cert-chain|x-ssl-.*|x-client-.*|cookie|mcp-session-id|last-event-id|content-length|transfer-encoding)$/i;
+/**
+ * What of a client's head reaches a handler. Headers that claim an identity, a route or another
+ * method are many and their names grow (mcp.md rows 4, 12, 18, 19), so this is a list of the harmless.
+ */
+const passedOn = new Set([
+  'host', 'origin', 'accept', 'accept-language', 'content-type', 'user-agent', 'mcp-protocol-version', 'traceparent', 'tracestate', 'baggage',
+]);
 
 export class HandlerLeg implements Leg {
   readonly #options: HandlerLegOptions;
@@ -36,43 +48,87 @@ export class HandlerLeg implements Leg {
 
   async carry(exchange: Exchange): Promise<void> {
     const { handler, sealer, maxAnswerBytes } = this.#options;
-    const { front, session, response, filter, principal, roles } = exchange;
+    const { front, session, filter, principal, roles, signal } = exchange;
     const request: IncomingMessage & { auth?: CertificateAuthInfo } = exchange.request;
-    const initializing = session === undefined && (exchange.call?.messages.some((message) => message.kind === 'request' && message.method === 'initialize') ?? false);
+    const initializing = session === undefined && isInitialize(exchange.call?.messages);
     rebuildHeaders(request, {
       'mcp-session-id': session?.upstreamSession,
       'last-event-id': front.lastEventId === undefined ? undefined : openEventId(sealer, eventIdBinding(principal, session, this.upstream), front.lastEventId),
     });
     request.auth = authInfoOf(principal, roles);
-    const sent = tapResponse(response, {
+    const refuse = (): void => {
+      for (const id of exchange.dropped.splice(0)) void this.#refuseServerRequest(id, exchange);
+    };
+    const tap = tapResponse(exchange.response, {
       maxBytes: maxAnswerBytes,
+      onStatus: (status) => assertPassable(status, session),
       onSession: (upstreamSession) => (initializing ? exchange.openSession(upstreamSession).id : session?.id),
-      json: (text) => filter.json(text),
-      event: (event) => filter.event(event),
+      json: (text) => {
+        const kept = filter.json(text);
+        refuse();
+        return kept;
+      },
+      event: (event) => {
+        const kept = filter.event(event);
+        refuse();
+        return kept;
+      },
     });
-    await Promise.all([handler(request, response, exchange.body?.value), sent]);
+    const onAbort = (): void => tap.abandon(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await Promise.all([handler(request, tap.response, exchange.body?.value), tap.sent]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
   }
 
   /** Tells the handler what its own MCP client would have told it, so that it lets go of the session. */
   async endSession(session: Session): Promise<void> {
-    const request = new IncomingMessage(new Socket());
-    request.method = 'DELETE';
-    request.url = '/mcp';
-    request.push(null);
-    request.complete = true;
-    rebuildHeaders(request, { host: 'localhost', 'mcp-session-id': session.upstreamSession, 'mcp-protocol-version': session.protocolVersion });
-    await this.#options.handler(request, new ServerResponse(request));
+    const { request, response } = requestOfOurs('DELETE', { 'mcp-session-id': session.upstreamSession, 'mcp-protocol-version': session.protocolVersion });
+    await this.#options.handler(request, response);
+  }
+
+  /** The MCP server asked for something that does not pass; unanswered it would wait for its timeout. */
+  async #refuseServerRequest(id: RequestId, { session, principal, roles }: Exchange): Promise<void> {
+    const { request, response } = requestOfOurs('POST', {
+      accept: 'application/json, text/event-stream', 'content-type': 'application/json',
+      'mcp-session-id': session?.upstreamSession, 'mcp-protocol-version': session?.protocolVersion,
+    });
+    request.auth = authInfoOf(principal, roles);
+    // The exchange goes on whether or not the server took the refusal.
+    await Promise.resolve(this.#options.handler(request, response, JSON.parse(jsonRpcError(id, 'ERR_MCP_METHOD')))).catch(() => undefined);
   }
 }
+
+/** A request that no connection brought. */
+const requestOfOurs = (method: 'POST' | 'DELETE', headers: Readonly<Record<string, string | undefined>>): { request: IncomingMessage & { auth?: CertificateAuthInfo }; response: ServerResponse } => {
+  const request: IncomingMessage & { auth?: CertificateAuthInfo } = new IncomingMessage(new Socket());
+  request.method = method;
+  request.url = '/mcp';
+  request.httpVersion = '1.1';
+  request.push(null);
+  request.complete = true;
+  rebuildHeaders(request, { host: 'localhost', ...headers });
+  return { request, response: new ServerResponse(request) };
+};
+
+/** The same rules as for an MCP server reached over HTTP (http-answer.ts). */
+const assertPassable = (status: number, session: Session | undefined): void => {
+  if (status === 404 && session !== undefined) throw new SallyportError('ERR_MCP_SESSION_UNKNOWN', 'the MCP server has ended the session: initialize a new one');
+  if (status === 401 || status === 403 || status === 407 || (status >= 300 && status < 400)) {
+    throw new SallyportError('ERR_UPSTREAM_INVALID', 'the in-process MCP server refuses or redirects what the gateway has let through: leave authorization to the gateway', { facts: { status } });
+  }
+};
 
 const rebuildHeaders = (request: IncomingMessage, own: Readonly<Record<string, string | undefined>>): void => {
   const raw: string[] = [];
   for (let index = 0; index < request.rawHeaders.length; index += 2) {
     const name = request.rawHeaders[index] ?? '';
-    if (!stripped.test(name)) raw.push(name, request.rawHeaders[index + 1] ?? '');
+    if (passedOn.has(name.toLowerCase())) raw.push(name, request.rawHeaders[index + 1] ?? '');
   }
   const { headers } = request;
-  for (const name of Object.keys(headers)) if (stripped.test(name)) delete headers[name];
+  for (const name of Object.keys(headers)) if (!passedOn.has(name)) delete headers[name];
   for (const [name, value] of Object.entries(own)) {
     if (value === undefined) continue;
     raw.push(name, value);

@@ -4,7 +4,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { SallyportError } from '../errors.ts';
 import type { ConnectionRegistry } from '../tls/connections.ts';
-import { sendError } from './answer.ts';
+import type { VerifiedPeer } from '../tls/verified-peer.ts';
 import type { McpEndpoint } from './endpoint.ts';
 
 export interface McpServerOptions {
@@ -12,6 +12,8 @@ export interface McpServerOptions {
   /** By exact path; asked for every request, so that a reload takes effect. */
   readonly endpointOf: (path: string) => McpEndpoint | undefined;
   readonly isDraining: () => boolean;
+  /** Answers and records what no endpoint may take. */
+  readonly refuse: (request: IncomingMessage, response: ServerResponse, facts: { readonly peer: VerifiedPeer; readonly error: SallyportError }) => void;
 }
 
 /** Milliseconds. A body has its own, shorter time (`gateway.limits.bodyTimeoutMs`). */
@@ -35,7 +37,7 @@ export const createMcpServer = (options: McpServerOptions): Server => {
 
 /** The last look at the connection, then the endpoint. */
 export const serveRequest = async (
-  request: IncomingMessage, response: ServerResponse, endpoint: McpEndpoint | undefined, options: Pick<McpServerOptions, 'connections' | 'isDraining'>,
+  request: IncomingMessage, response: ServerResponse, endpoint: McpEndpoint | undefined, options: Pick<McpServerOptions, 'connections' | 'isDraining' | 'refuse'>,
 ): Promise<void> => {
   const socket = request.socket as TLSSocket;
   // Revoked or expired since the last request: the registry has destroyed the socket and said so.
@@ -45,13 +47,8 @@ export const serveRequest = async (
     socket.destroy();
     return;
   }
-  if (options.isDraining()) {
-    sendError(request, response, new SallyportError('ERR_DRAINING', 'the gateway is shutting down: try again in a moment'));
-    return;
-  }
-  if (endpoint === undefined) {
-    sendError(request, response, new SallyportError('ERR_HTTP_PATH', 'no MCP server is served at this path', { facts: { path: (request.url ?? '').slice(0, 256) } }));
-    return;
-  }
-  await endpoint.handle(request, response, peer);
+  if (options.isDraining()) options.refuse(request, response, { peer, error: new SallyportError('ERR_DRAINING', 'the gateway is shutting down: try again in a moment') });
+  else if (endpoint === undefined) {
+    options.refuse(request, response, { peer, error: new SallyportError('ERR_HTTP_PATH', 'no MCP server is served at this path', { facts: { path: (request.url ?? '').slice(0, 256) } }) });
+  } else await endpoint.handle(request, response, peer);
 };

@@ -16,6 +16,11 @@ export class Quota {
     this.#limits = limits;
   }
 
+  /** Whether anyone's request is in flight. */
+  get busy(): boolean {
+    return this.#requests.size > 0;
+  }
+
   /** @throws SallyportError `ERR_LIMIT_STREAMS` @returns what gives the place back, once */
   takeStream(principalId: string): () => void {
     return take(this.#streams, principalId, this.#limits.streamsPerPrincipal, 'ERR_LIMIT_STREAMS', 'the principal holds as many streams as it may: close one or raise gateway.limits.streamsPerPrincipal');

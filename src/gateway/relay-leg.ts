@@ -1,14 +1,15 @@
 /** Carries exchanges to an upstream that is reached by messages: a stdio child or an HTTP server. */
 import type { ServerResponse } from 'node:http';
-import { once } from 'node:events';
 import { encodeSseEvent } from '../mcp/sse.ts';
 import type { RequestId } from '../mcp/message.ts';
+import type { Sealer } from '../mcp/sealing.ts';
 import type { SseEvent, Upstream } from '../upstream/upstream.ts';
 import { jsonRpcError, sendJson } from './answer.ts';
 import { eventIdBinding, openEventId } from './answer-filter.ts';
-import type { Exchange, Leg } from './endpoint.ts';
+import { drained } from './drained.ts';
+import { isInitialize } from './exchange.ts';
+import type { Exchange, Leg } from './exchange.ts';
 import type { Session } from './sessions.ts';
-import type { Sealer } from '../mcp/sealing.ts';
 
 export class RelayLeg implements Leg {
   readonly #upstream: Upstream;
@@ -36,17 +37,26 @@ export class RelayLeg implements Leg {
       body: exchange.body?.text,
       signal: exchange.signal,
     });
-    const opened = session === undefined && answer.session !== undefined && opensSession(exchange) ? exchange.openSession(answer.session) : undefined;
+    const opened = session === undefined && answer.session !== undefined && isInitialize(exchange.call?.messages) ? exchange.openSession(answer.session) : undefined;
     const headers = opened === undefined ? {} : { 'mcp-session-id': opened.id };
+    const refuseDropped = (): void => {
+      for (const id of exchange.dropped.splice(0)) void this.#refuseServerRequest(id, exchange);
+    };
     if (answer.kind === 'empty') {
       response.writeHead(answer.status, { 'content-length': 0, ...headers }).end();
     } else if (answer.kind === 'json') {
       sendJson(response, answer.status, filter.json(answer.text), headers);
+      refuseDropped();
     } else {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no', ...headers });
+      gather(response);
       response.flushHeaders();
-      await pump(answer.events, exchange, response, (id) => this.#refuseServerRequest(id, exchange));
+      await pump(answer.events, exchange, response, refuseDropped);
     }
+  }
+
+  async endSession(session: Session): Promise<void> {
+    await this.#upstream.endSession(session.upstreamSession);
   }
 
   /** The MCP server asked for something that does not pass; unanswered it would wait for its timeout. */
@@ -61,25 +71,26 @@ export class RelayLeg implements Leg {
       // The stream goes on whether or not the server took the refusal.
       .catch(() => undefined);
   }
-
-  async endSession(session: Session): Promise<void> {
-    await this.#upstream.endSession(session.upstreamSession);
-  }
 }
 
 const refusalTimeoutMs = 5_000;
 
-const opensSession = (exchange: Exchange): boolean =>
-  exchange.call?.messages.some((message) => message.kind === 'request' && message.method === 'initialize') ?? false;
-
-const pump = async (events: AsyncIterable<SseEvent>, exchange: Exchange, response: ServerResponse, refuse: (id: RequestId) => Promise<void>): Promise<void> => {
+const pump = async (events: AsyncIterable<SseEvent>, exchange: Exchange, response: ServerResponse, refuseDropped: () => void): Promise<void> => {
   for await (const event of events) {
     if (response.destroyed) return;
     const kept = exchange.filter.event(event);
-    for (const id of exchange.dropped.splice(0)) void refuse(id);
-    if (kept !== undefined && !response.write(encodeSseEvent(kept))) {
-      await Promise.race([once(response, 'drain'), once(response, 'close')]);
-    }
+    refuseDropped();
+    if (kept === undefined) continue;
+    gather(response);
+    if (!response.write(encodeSseEvent(kept))) await drained(response);
   }
-  response.end();
+  // Aborted: whoever did it ends the response.
+  if (!exchange.signal.aborted) response.end();
+};
+
+/** What is written within one turn of the event loop leaves as one TLS record, with one system call. */
+const gather = ({ socket }: ServerResponse): void => {
+  if (socket === null || socket.writableCorked > 0) return;
+  socket.cork();
+  setImmediate(() => socket.uncork());
 };

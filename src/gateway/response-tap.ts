@@ -1,14 +1,18 @@
 /**
- * Stands between an in-process handler and its `ServerResponse`: the session id is replaced by the
- * gateway's, and JSON bodies and SSE events pass the answer filter before they leave.
+ * The `ServerResponse` that an in-process handler is given. What the handler writes into it passes
+ * the answer filter on its way to the real one: the session id is replaced by the gateway's, JSON
+ * bodies leave whole, SSE events one by one, anything else not at all.
  */
-import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { encodeSseEvent, SseDecoder } from '../mcp/sse.ts';
+import { ServerResponse } from 'node:http';
+import type { OutgoingHttpHeaders } from 'node:http';
 import { SallyportError } from '../errors.ts';
+import { encodeSseEvent, SseDecoder } from '../mcp/sse.ts';
 import type { SseEvent } from '../upstream/upstream.ts';
 
 export interface TapOptions {
-  /** Given the handler's session id when it sets one; returns what the MCP client is told. */
+  /** Told the status before anything is sent; throws when such an answer is not the MCP client's to see. */
+  readonly onStatus: (status: number) => void;
+  /** Given the handler's session id when it sets one in a successful answer; returns what the MCP client is told. */
   readonly onSession: (upstreamSession: string) => string | undefined;
   readonly json: (text: string) => string;
   readonly event: (event: SseEvent) => SseEvent | undefined;
@@ -16,103 +20,158 @@ export interface TapOptions {
   readonly maxBytes: number;
 }
 
-/** How the body is treated once the handler's headers are known. */
-type Mode = 'undecided' | 'json' | 'stream' | 'verbatim';
+export interface Tap {
+  readonly response: ServerResponse;
+  /** Resolves when the answer has been handed to the socket or the socket is gone; rejects when the filter refuses it. */
+  readonly sent: Promise<void>;
+  /** To the handler the client is gone; nothing it still writes arrives. */
+  abandon(reason: unknown): void;
+}
 
-/** Resolves when the answer has been handed to the socket or the socket is gone; rejects when the filter refuses it. */
-export const tapResponse = (response: ServerResponse, options: TapOptions): Promise<void> => {
-  const original = {
-    writeHead: response.writeHead.bind(response) as (status: number) => ServerResponse,
-    write: response.write.bind(response) as (chunk: string | Uint8Array, callback?: () => void) => boolean,
-    end: response.end.bind(response) as (chunk?: string | Uint8Array, callback?: () => void) => ServerResponse,
-    flushHeaders: response.flushHeaders.bind(response),
-  };
-  let mode: Mode = 'undecided';
-  let status = 200;
-  const chunks: Buffer[] = [];
-  let length = 0;
+/** How the body is treated, known from the handler's headers. */
+type Mode = 'undecided' | 'json' | 'stream' | 'bodiless' | 'failed';
+
+/** Headers of a handler that concern the MCP client. Everything else about the answer is the gateway's to say. */
+const passedOn = new Set(['content-type', 'allow', 'retry-after']);
+
+export const tapResponse = (real: ServerResponse, options: TapOptions): Tap => {
+  const tapped = new ServerResponse(real.req);
   const decoder = new SseDecoder({ maxEventBytes: options.maxBytes });
+  const chunks: Buffer[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  response.once('finish', resolve).once('close', resolve);
+  let mode: Mode = 'undecided';
+  let length = 0;
+  let closed = false;
 
   const decide = (): void => {
     if (mode !== 'undecided') return;
-    const given = response.getHeader('mcp-session-id');
-    if (typeof given === 'string') {
-      const session = options.onSession(given);
-      if (session === undefined) response.removeHeader('mcp-session-id');
-      else response.setHeader('mcp-session-id', session);
-    }
-    const media = String(response.getHeader('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase();
-    mode = media === 'application/json' ? 'json' : media === 'text/event-stream' ? 'stream' : 'verbatim';
+    options.onStatus(tapped.statusCode);
+    const media = String(tapped.getHeader('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase();
+    mode = media === 'application/json' ? 'json' : media === 'text/event-stream' ? 'stream' : 'bodiless';
+    const given = tapped.getHeader('mcp-session-id');
+    const session = typeof given === 'string' && tapped.statusCode < 400 ? options.onSession(given) : undefined;
+    if (session !== undefined) real.setHeader('mcp-session-id', session);
+    for (const [name, value] of Object.entries(tapped.getHeaders())) if (value !== undefined && passedOn.has(name)) real.setHeader(name, value);
     // Lists differ per principal, so no shared cache may keep any answer (mcp.md row 17).
-    if (mode !== 'verbatim') response.setHeader('cache-control', 'no-store').removeHeader('content-length');
-    // Node's own implicit head would come through the replaced writeHead, which sends nothing.
-    if (mode !== 'json') original.writeHead(status);
+    real.setHeader('cache-control', 'no-store');
+    if (mode === 'stream') real.setHeader('x-accel-buffering', 'no').writeHead(tapped.statusCode);
   };
   const fail = (error: unknown): void => {
+    mode = 'failed';
     reject(error);
-    response.destroy();
   };
-  const take = (chunk: Uint8Array | string, encoding: BufferEncoding | undefined): boolean => {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    if (mode === 'verbatim') return original.write(bytes);
+  /** @returns whether more may be written at once */
+  const take = (chunk: unknown, encoding: unknown): boolean => {
+    if (mode === 'failed') return true;
     try {
+      decide();
+      const bytes = typeof chunk === 'string' ? Buffer.from(chunk, encoding as BufferEncoding | undefined) : Buffer.from(chunk as Uint8Array);
+      if (mode === 'bodiless') {
+        if (bytes.length > 0) throw invalid('something that is neither JSON nor an event stream');
+        return true;
+      }
       if (mode === 'stream') {
         let flowing = true;
         for (const event of decoder.push(bytes)) {
           const kept = options.event(event);
-          if (kept !== undefined) flowing = original.write(encodeSseEvent(kept));
+          if (kept !== undefined) flowing = real.write(encodeSseEvent(kept));
         }
         return flowing;
       }
       length += bytes.length;
       if (length > options.maxBytes) throw new SallyportError('ERR_UPSTREAM_TOO_LARGE', 'the MCP server sent an answer larger than is allowed', { facts: { maxBytes: options.maxBytes } });
-      chunks.push(Buffer.from(bytes));
+      chunks.push(bytes);
     } catch (error) {
       fail(error);
     }
     return true;
   };
+  const finish = (): void => {
+    if (mode === 'failed') return;
+    try {
+      decide();
+      if (mode !== 'json') {
+        // RFC 9110 §8.6: no Content-Length in a 204.
+        if (mode === 'bodiless' && tapped.statusCode !== 204) real.setHeader('content-length', 0);
+        if (mode === 'bodiless') real.writeHead(tapped.statusCode);
+        real.end();
+        return;
+      }
+      const text = length === 0 ? '' : options.json(Buffer.concat(chunks, length).toString('utf8'));
+      real.setHeader('content-length', Buffer.byteLength(text)).writeHead(tapped.statusCode).end(text);
+    } catch (error) {
+      fail(error);
+    }
+  };
 
-  Object.assign(response, {
-    writeHead(code: number, reasonOrHeaders?: string | HeadersArgument, headers?: HeadersArgument) {
-      status = code;
-      response.statusCode = code;
-      setAll(response, typeof reasonOrHeaders === 'string' ? headers : reasonOrHeaders);
-      return response;
+  // Own properties, since a framework may exchange the prototype.
+  Object.assign(tapped, {
+    writeHead(status: number, reasonOrHeaders?: string | HeadersArgument, headers?: HeadersArgument) {
+      tapped.statusCode = status;
+      setAll(tapped, typeof reasonOrHeaders === 'string' ? headers : reasonOrHeaders);
+      return tapped;
     },
     flushHeaders() {
-      decide();
-      // A JSON answer is sent whole, with the length it has after filtering.
-      if (mode !== 'json') original.flushHeaders();
+      try {
+        if (mode !== 'failed') decide();
+        // A JSON answer is sent whole, with the length and status it has in the end.
+        if (mode === 'stream') real.flushHeaders();
+      } catch (error) {
+        fail(error);
+      }
     },
-    write(chunk: string | Uint8Array, encodingOrCallback?: BufferEncoding | (() => void), callback?: () => void) {
-      decide();
+    write(chunk: unknown, encodingOrCallback?: unknown, callback?: unknown) {
       const flowing = take(chunk, typeof encodingOrCallback === 'string' ? encodingOrCallback : undefined);
-      const done = typeof encodingOrCallback === 'function' ? encodingOrCallback : callback;
+      const done = [encodingOrCallback, callback].find((one): one is () => void => typeof one === 'function');
       if (done !== undefined) process.nextTick(done);
       return flowing;
     },
-    end(chunk?: string | Uint8Array | (() => void), encodingOrCallback?: BufferEncoding | (() => void), callback?: () => void) {
-      decide();
-      if (chunk !== undefined && typeof chunk !== 'function') take(chunk, typeof encodingOrCallback === 'string' ? encodingOrCallback : undefined);
+    end(chunk?: unknown, encodingOrCallback?: unknown, callback?: unknown) {
+      if (tapped.finished) return tapped;
+      if (chunk !== undefined && chunk !== null && typeof chunk !== 'function') take(chunk, typeof encodingOrCallback === 'string' ? encodingOrCallback : undefined);
       const done = [chunk, encodingOrCallback, callback].find((one): one is () => void => typeof one === 'function');
-      if (done !== undefined) response.once('finish', done);
-      if (mode !== 'json' || response.destroyed) return original.end();
-      try {
-        const text = length === 0 ? '' : options.json(Buffer.concat(chunks, length).toString('utf8'));
-        response.setHeader('content-length', Buffer.byteLength(text));
-        original.writeHead(status);
-        return original.end(text);
-      } catch (error) {
-        fail(error);
-        return response;
-      }
+      if (done !== undefined) tapped.once('finish', done);
+      tapped.finished = true;
+      finish();
+      return tapped;
+    },
+    destroy(error?: Error) {
+      tapped.destroyed = true;
+      if (error !== undefined && mode !== 'failed') fail(error);
+      // Without a head the endpoint still answers; a stream that breaks off must not look complete.
+      else if (real.headersSent) real.destroy();
+      else if (mode !== 'failed') fail(invalid('no answer'));
+      return tapped;
     },
   });
-  return promise;
+  Object.defineProperties(tapped, {
+    headersSent: { get: () => mode !== 'undecided' },
+    socket: { get: () => real.socket, set: () => {} },
+    writableNeedDrain: { get: () => real.writableNeedDrain },
+  });
+  const close = (): void => {
+    if (closed) return;
+    closed = true;
+    tapped.destroyed = true;
+    tapped.emit('close');
+  };
+  real.once('finish', () => {
+    resolve();
+    if (!closed) tapped.emit('finish');
+  });
+  real.once('close', () => {
+    resolve();
+    close();
+  });
+  real.on('drain', () => tapped.emit('drain'));
+  const abandon = (reason: unknown): void => {
+    fail(reason);
+    close();
+  };
+  return { response: tapped, sent: promise, abandon };
 };
+
+const invalid = (what: string): SallyportError => new SallyportError('ERR_UPSTREAM_INVALID', `the MCP server sent ${what}`);
 
 type HeadersArgument = OutgoingHttpHeaders | readonly (string | readonly string[])[];
 

@@ -12,6 +12,8 @@ import type { RequestId } from '../mcp/message.ts';
 export interface InFlight {
   readonly method: string;
   readonly params: Readonly<Record<string, unknown>> | undefined;
+  /** The MCP client takes the request back: there may never be an answer to end its exchange. */
+  onCancelled?: () => void;
 }
 
 export interface Session {
@@ -26,16 +28,12 @@ export interface Session {
   /** The certificate that used the session last. */
   lastCertificate: { readonly issuerId: IssuerId; readonly serial: SerialHex };
   lastUsedAt: number;
-  /** HTTP requests of any kind that are open now; such a session is not idle. */
-  openStreams: number;
-  /** Of those, POSTs. */
-  openCalls: number;
+  /** HTTP requests of any kind that are open now, to be ended with the session; with one open it is not idle. */
+  readonly exchanges: Set<(reason: SallyportError) => void>;
   /** Requests of the MCP client awaiting an answer; a late answer on a resumed stream is filtered by what was asked. */
   readonly inFlight: Map<RequestId, InFlight>;
-  /** Requests of the MCP server awaiting the client's response, each answerable once. */
-  readonly awaited: Set<RequestId>;
-  /** Progress tokens the MCP server put into its requests. */
-  readonly progressTokens: Set<RequestId>;
+  /** Requests of the MCP server awaiting the client's response, each answerable once, with the progress token it put into them. */
+  readonly awaited: Map<RequestId, RequestId | undefined>;
 }
 
 export interface SessionLimits {
@@ -56,7 +54,9 @@ export type SessionEnd = 'deleted' | 'idle' | 'revoked' | 'upstream' | 'closed';
 export class SessionTable {
   readonly #options: SessionTableOptions;
   readonly #byId = new Map<string, Session>();
-  readonly #byPrincipal = new Map<string, Set<Session>>();
+  /** Sessions open and about to open. */
+  readonly #byPrincipal = new Map<string, number>();
+  readonly #byCertificate = new Map<string, Set<Session>>();
   readonly #sweeper: NodeJS.Timeout;
 
   constructor(options: SessionTableOptions) {
@@ -69,13 +69,24 @@ export class SessionTable {
     return this.#byId.size;
   }
 
-  /** @throws SallyportError `ERR_LIMIT_SESSIONS` */
-  assertRoom(principal: Principal): void {
-    if ((this.#byPrincipal.get(principal.id)?.size ?? 0) >= this.#options.limits.sessionsPerPrincipal) {
+  /**
+   * Keeps a place for a session that is about to open.
+   * @throws SallyportError `ERR_LIMIT_SESSIONS`
+   * @returns what gives the place back, once
+   */
+  reserve(principal: Principal): () => void {
+    const held = this.#byPrincipal.get(principal.id) ?? 0;
+    if (held >= this.#options.limits.sessionsPerPrincipal) {
       throw new SallyportError('ERR_LIMIT_SESSIONS', 'the principal holds as many sessions as it may: end one with DELETE or raise gateway.limits.sessionsPerPrincipal', {
         facts: { principal: principal.id, sessionsPerPrincipal: this.#options.limits.sessionsPerPrincipal },
       });
     }
+    this.#byPrincipal.set(principal.id, held + 1);
+    let given = false;
+    return () => {
+      if (!given) this.#giveBack(principal.id);
+      given = true;
+    };
   }
 
   create(principal: Principal, facts: { upstream: string; upstreamSession: string }): Session {
@@ -86,16 +97,13 @@ export class SessionTable {
       protocolVersion: undefined,
       lastCertificate: { issuerId: principal.issuerId, serial: principal.serial },
       lastUsedAt: this.#now(),
-      openStreams: 0,
-      openCalls: 0,
+      exchanges: new Set(),
       inFlight: new Map(),
-      awaited: new Set(),
-      progressTokens: new Set(),
+      awaited: new Map(),
     };
     this.#byId.set(session.id, session);
-    const own = this.#byPrincipal.get(principal.id);
-    if (own === undefined) this.#byPrincipal.set(principal.id, new Set([session]));
-    else own.add(session);
+    this.#byPrincipal.set(principal.id, (this.#byPrincipal.get(principal.id) ?? 0) + 1);
+    add(this.#byCertificate, keyOf(session), session);
     return session;
   }
 
@@ -111,34 +119,32 @@ export class SessionTable {
     }
     session.lastUsedAt = this.#now();
     if (session.lastCertificate.serial !== principal.serial || session.lastCertificate.issuerId !== principal.issuerId) {
+      remove(this.#byCertificate, keyOf(session), session);
       session.lastCertificate = { issuerId: principal.issuerId, serial: principal.serial };
+      add(this.#byCertificate, keyOf(session), session);
     }
     return session;
   }
 
-  end(session: Session, cause: SessionEnd): void {
+  /** Ends a session and every exchange of it, which learn `reason`. */
+  end(session: Session, cause: SessionEnd, reason: SallyportError = sessionEnded()): void {
     if (!this.#byId.delete(session.id)) return;
-    const own = this.#byPrincipal.get(session.principalId);
-    own?.delete(session);
-    if (own?.size === 0) this.#byPrincipal.delete(session.principalId);
+    this.#giveBack(session.principalId);
+    remove(this.#byCertificate, keyOf(session), session);
+    for (const abort of session.exchanges) abort(reason);
     this.#options.onEnd(session, cause);
   }
 
-  /** Ends the sessions a revoked certificate used last. The principal's own id narrows the search. */
-  endByCertificate(issuerId: IssuerId, serial: SerialHex, cause: SessionEnd = 'revoked'): number {
-    let ended = 0;
-    for (const session of this.#byId.values()) {
-      if (session.lastCertificate.serial !== serial || session.lastCertificate.issuerId !== issuerId) continue;
-      this.end(session, cause);
-      ended += 1;
-    }
-    return ended;
+  /** Ends the sessions a certificate used last, once it has lost its right. */
+  endByCertificate(issuerId: IssuerId, serial: SerialHex, reason: SallyportError): number {
+    const sessions = [...(this.#byCertificate.get(`${issuerId}:${serial}`) ?? [])];
+    for (const session of sessions) this.end(session, 'revoked', reason);
+    return sessions.length;
   }
 
-  /** Whether the answer to some request is still awaited by an open HTTP request. */
-  hasCalls(): boolean {
-    for (const session of this.#byId.values()) if (session.openCalls > 0) return true;
-    return false;
+  /** Certificates that used some session last. */
+  certificates(): readonly Session['lastCertificate'][] {
+    return [...this.#byCertificate.values()].flatMap(([session]) => (session === undefined ? [] : [session.lastCertificate]));
   }
 
   closeAll(): void {
@@ -149,11 +155,33 @@ export class SessionTable {
   #sweep(): void {
     const oldest = this.#now() - this.#options.limits.sessionIdleMs;
     for (const session of this.#byId.values()) {
-      if (session.openStreams === 0 && session.lastUsedAt < oldest) this.end(session, 'idle');
+      if (session.exchanges.size === 0 && session.lastUsedAt < oldest) this.end(session, 'idle');
     }
+  }
+
+  #giveBack(principalId: string): void {
+    const left = (this.#byPrincipal.get(principalId) ?? 1) - 1;
+    if (left === 0) this.#byPrincipal.delete(principalId);
+    else this.#byPrincipal.set(principalId, left);
   }
 
   #now(): number {
     return this.#options.clock.now().getTime();
   }
 }
+
+const keyOf = ({ lastCertificate }: Session): string => `${lastCertificate.issuerId}:${lastCertificate.serial}`;
+
+const add = (sets: Map<string, Set<Session>>, key: string, session: Session): void => {
+  const set = sets.get(key);
+  if (set === undefined) sets.set(key, new Set([session]));
+  else set.add(session);
+};
+
+const remove = (sets: Map<string, Set<Session>>, key: string, session: Session): void => {
+  const set = sets.get(key);
+  set?.delete(session);
+  if (set?.size === 0) sets.delete(key);
+};
+
+const sessionEnded = (): SallyportError => new SallyportError('ERR_MCP_SESSION_UNKNOWN', 'the session has ended: initialize a new one');

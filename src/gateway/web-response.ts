@@ -1,5 +1,5 @@
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { drained } from './drained.ts';
 
 /** Writes a web `Response` to Node's, with backpressure, until it ends or the peer goes away. */
 export const sendWebResponse = async (answer: Response, response: ServerResponse): Promise<void> => {
@@ -12,7 +12,7 @@ export const sendWebResponse = async (answer: Response, response: ServerResponse
   try {
     for await (const chunk of answer.body) {
       if (response.destroyed) break;
-      if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      if (!response.write(chunk)) await drained(response);
     }
   } finally {
     response.end();

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestGateway } from '../support/gateway.ts';
 import type { TestGateway } from '../support/gateway.ts';
-import { callMessage, openSession } from '../support/gateway-requests.ts';
+import { callMessage, namesIn, openSession } from '../support/gateway-requests.ts';
 import type { RawSession } from '../support/gateway-requests.ts';
 import type { UpstreamKind } from '../support/gateway-upstreams.ts';
 
@@ -22,7 +22,7 @@ describe.each<UpstreamKind>(['stdio', 'http', 'v1', 'v2'])('a session with a %s 
 
   it('lists the tools the principal may call and calls one', async () => {
     const listed = await session.post({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
-    const names = (listed.answer.result?.['tools'] as { name: string }[]).map(({ name }) => name);
+    const names = namesIn(listed.answer, 'tools');
     expect(names).toContain('echo');
     expect(names).not.toContain('delete_everything');
     const called = await session.post(callMessage(2, 'echo', { text: 'hello' }));

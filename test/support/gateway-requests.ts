@@ -37,6 +37,16 @@ export interface Answered {
   readonly error?: { readonly code: number; readonly message: string; readonly data?: unknown };
 }
 
+/** Names, or URIs, in the answer to a list request. */
+export const namesIn = ({ result }: Answered, list: 'tools' | 'prompts' | 'resources' | 'resourceTemplates'): readonly string[] =>
+  ((result ?? {})[list] as readonly { name: string; uri?: string; uriTemplate?: string }[]).map(({ name, uri, uriTemplate }) => uri ?? uriTemplate ?? name);
+
+/** The text of a tool's result. */
+export const textIn = ({ result, error }: Answered): string => {
+  const content = (result ?? {})['content'] as readonly { text?: string }[] | undefined;
+  return content?.[0]?.text ?? `error ${JSON.stringify(error)}`;
+};
+
 export const jsonHeaders: readonly (readonly [string, string])[] = [['content-type', 'application/json'], ['accept', 'application/json, text/event-stream']];
 
 const optionsOf = (gateway: TestGateway, identity: TestIdentity) => ({
