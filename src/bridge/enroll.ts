@@ -11,6 +11,7 @@ import type { Clock } from '../../ca/ports.ts';
 import { createCsr } from '../../ca/x509/csr.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
 import { SallyportError } from '../errors.ts';
+import { systemClock } from '../system.ts';
 import { parseEnrollmentToken } from './enrollment-token.ts';
 import { explainFailure, readAnswer } from './explain.ts';
 import { certificatesOf, isIssuedBy, samePublicKey, serialOf } from './identity.ts';
@@ -24,7 +25,7 @@ export interface EnrollOptions {
   readonly token: string;
   /** Identity directory to be made; must not exist or be empty. */
   readonly out: string;
-  readonly clock: Clock;
+  readonly clock?: Clock | undefined;
   /** Default `p256`. */
   readonly keyAlgorithm?: AgentKeyAlgorithm;
   /** Encrypts `key.pem`. */
@@ -58,7 +59,7 @@ export async function enroll(options: EnrollOptions): Promise<EnrolledIdentity> 
     const root = await pinnedRoot(url, rootThumbprint, timeoutMs);
     const csr = encodePem('CERTIFICATE REQUEST', createCsr(key));
     const answer = await requestCertificate(url, root, { token: options.token.trim(), csr }, timeoutMs);
-    const leaf = checkAnswer(answer, key, root, options.clock.now());
+    const leaf = checkAnswer(answer, key, root, (options.clock ?? systemClock).now());
     const name = commonNameOf(leaf) ?? leaf.subjectAltName?.replace(/^URI:/u, '') ?? serialOf(leaf);
     await draft.commit({ name, certificatePem: answer.certificate, caPem: root.toString(), gateway: answer.gateway, renewal: answer.renewal });
     return {

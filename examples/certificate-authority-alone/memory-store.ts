@@ -1,0 +1,92 @@
+/**
+ * A store of one's own, in memory: what `CertificateAuthority` asks of a database. A real one answers
+ * only once a change and its audit event are on disk together.
+ */
+import type { AuditEvent, CaStore, CertificateRecord, CrlRecord, EnrollmentToken } from 'sallyport/ca';
+import { CaError } from 'sallyport/ca';
+
+export function createMemoryStore(): CaStore & { readonly events: readonly AuditEvent[] } {
+  const certificates = new Map<string, CertificateRecord>();
+  const crls = new Map<string, CrlRecord>();
+  const tokens = new Map<string, EnrollmentToken & { spent: boolean }>();
+  const events: AuditEvent[] = [];
+  let changes = 0;
+  const keyOf = ({ issuerId, serial }: { readonly issuerId: string; readonly serial: string }): string => `${issuerId}:${serial}`;
+  const change = (key: { readonly issuerId: string; readonly serial: string }, facts: Partial<CertificateRecord>): CertificateRecord | undefined => {
+    const record = certificates.get(keyOf(key));
+    if (record === undefined) return undefined;
+    const changed = { ...record, ...facts };
+    certificates.set(keyOf(key), changed);
+    return changed;
+  };
+  const find: CaStore['findCertificates'] = async (query) =>
+    [...certificates.values()]
+      .filter((record) =>
+        (['agent', 'serial', 'thumbprint', 'spkiHash', 'issuerId'] as const).every((name) => query[name] === undefined || query[name] === record[name]) &&
+        (query.states === undefined || query.states.includes(record.state)) &&
+        (query.organizationalUnit === undefined || record.organizationalUnits.includes(query.organizationalUnit)) &&
+        (query.validAt === undefined || record.notAfter >= query.validAt) &&
+        (query.expiresBefore === undefined || record.notAfter < query.expiresBefore))
+      .toSorted((a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.serial < b.serial ? -1 : 1))
+      .slice(query.offset ?? 0, (query.offset ?? 0) + (query.limit ?? 1_000));
+
+  return {
+    events,
+    recordIntent: async (intent) => {
+      if (certificates.has(keyOf(intent))) throw new CaError('ERR_STORE_DUPLICATE_SERIAL', 'the serial exists already: draw another');
+      certificates.set(keyOf(intent), { ...intent, state: 'intent', thumbprint: undefined, der: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined });
+    },
+    recordIssued: async ({ der, thumbprint, ...key }, event) => {
+      change(key, { state: 'issued', der, thumbprint });
+      events.push(event);
+    },
+    discardIntent: async (key, event) => {
+      certificates.delete(keyOf(key));
+      events.push(event);
+    },
+    recoverIntents: async (before, event) => {
+      const left = [...certificates.values()].filter(({ state, createdAt }) => state === 'intent' && createdAt < before);
+      events.push(...left.map(event));
+      return left.flatMap((record) => change(record, { state: 'unknownIssued' }) ?? []);
+    },
+    findCertificates: find,
+    countCertificates: async (query) => (await find({ ...query, limit: certificates.size, offset: 0 })).length,
+    revoke: async (keys, reason, at, event) => {
+      const revoked = keys
+        .map((key) => certificates.get(keyOf(key)))
+        .filter((record) => record?.state === 'issued' || record?.state === 'unknownIssued')
+        .flatMap((record) => (record && change(record, { state: 'revoked', revokedAt: at, revocationReason: reason })) ?? []);
+      events.push(...revoked.map(event));
+      changes += revoked.length;
+      return { revoked, changeSeq: changes };
+    },
+    async *revokedSerials(issuerId) {
+      const all = await find({ issuerId, states: ['revoked'], limit: certificates.size });
+      yield all
+        .toSorted((a, b) => (a.serial < b.serial ? -1 : 1))
+        .map(({ serial, revokedAt, revocationReason, notAfter }) => ({ issuerId, serial, revokedAt: revokedAt ?? new Date(0), reason: revocationReason ?? 'unspecified', notAfter }));
+    },
+    markSeen: async (key, at) => void change(key, { firstSeenAt: at }),
+    latestCrl: async (issuerId) => crls.get(issuerId),
+    saveCrl: async (record, event) => {
+      const last = crls.get(record.issuerId);
+      if (last !== undefined && (last.crlNumber >= record.crlNumber || last.thisUpdate >= record.thisUpdate)) throw new CaError('ERR_CRL_STALE', 'a newer CRL is stored already: build the next');
+      crls.set(record.issuerId, record);
+      events.push(event);
+    },
+    insertToken: async (token, event) => {
+      tokens.set(token.secretHash, { ...token, spent: false });
+      events.push(event);
+    },
+    spendToken: async (secretHash, at, event) => {
+      const token = tokens.get(secretHash);
+      if (token === undefined) return { outcome: 'unknown' };
+      if (token.spent) return { outcome: 'alreadySpent' };
+      if (token.expiresAt <= at) return { outcome: 'expired' };
+      token.spent = true;
+      events.push(event(token));
+      return { outcome: 'spent', token };
+    },
+    recordEvent: async (event) => void events.push(event),
+  };
+}
