@@ -113,6 +113,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const { passphrase } = options;
   const addresses = new Addresses(config.gateway, options);
   const sources = options.upstreams === undefined ? config.upstreams : new Map(Object.entries(options.upstreams));
+  const upstreams = upstreamsOf(sources, { config, clock, randomness, log: logger });
   const policy = await readPolicy(config.policyFile);
   reportPolicyFindings(policy, [...sources.keys()], logger);
   for (const { key: setting, message } of config.findings) logger.warn({ setting, finding: message }, 'configuration finding');
@@ -130,8 +131,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   let trust = trustOf();
   const known = { store: store.ca, clock, onError: (error: unknown, serial: string) => logger.warn({ error, serial }, 'first use could not be recorded') };
   const gateway = new Gateway({
-    identity: await readServerIdentity(config.directory, passphrase), trust, index, policy, evidence: audit,
-    upstreams: upstreamsOf(sources, { config, clock, randomness, log: logger }),
+    identity: await readServerIdentity(config.directory, passphrase), trust, index, policy, evidence: audit, upstreams,
     limits: { ...config.gateway.limits, answerBytes },
     allowedHosts: config.gateway.allowedHosts, allowedOrigins: config.gateway.allowedOrigins,
     minTlsVersion: config.gateway.minTlsVersion, auditArguments: config.audit.arguments,

@@ -10,6 +10,7 @@ import type { FetchMcpHandler } from '../gateway/fetch-handler.ts';
 import type { NodeMcpHandler } from '../gateway/handler-leg.ts';
 import { createGateway } from './create-gateway.ts';
 import type { RunningGateway, TlsServerOptions } from './create-gateway.ts';
+import { createLogger } from './log.ts';
 
 export interface ProtectOptions {
   /** Data directory, as `sallyport init` makes it. */
@@ -39,12 +40,18 @@ export const protect = (handler: NodeMcpHandler, options: ProtectOptions): Prote
   const opening: Promise<RunningGateway> = createGateway({ ...options, upstreams: { [options.name ?? defaultUpstreamName]: { handler } }, public: false, enroll: false });
   // Whoever calls ready(), or the first request, learns of it.
   opening.catch(() => undefined);
+  const logger = options.logger ?? createLogger({ level: 'info' });
+  // The peer learns the public text only: what is wrong here is for whoever wrote this server.
+  const fail = (request: IncomingMessage, response: ServerResponse, error: unknown): void => {
+    logger.error({ error }, 'request could not be served');
+    sendError(request, response, error);
+  };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     if (request.readableEnded) {
-      sendError(request, response, new SallyportError('ERR_CONFIG_INVALID', 'the body was read before the gate saw it: mount protect() before any body parser'));
+      fail(request, response, new SallyportError('ERR_CONFIG_INVALID', 'the body was read before the gate saw it: mount protect() before any body parser'));
       return;
     }
-    opening.then((gateway) => gateway.handle(request, response)).catch((error: unknown) => sendError(request, response, error));
+    opening.then((gateway) => gateway.handle(request, response)).catch((error: unknown) => fail(request, response, error));
   };
   return Object.assign(listener, {
     ready: async () => void (await opening),

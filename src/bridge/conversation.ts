@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { present, SallyportError } from '../errors.ts';
 import { toOneLine } from '../upstream/json-text.ts';
 import { eventsOf, mediaTypeOf, textOf } from './answer-events.ts';
-import { explainAnswer, explainFailure, readAnswer } from './explain.ts';
+import { explainAnswer, explainFailure, nothingGranted, readAnswer } from './explain.ts';
 import type { IdentityFetch } from './identity-fetch.ts';
-import { cancelledId, factsOf, negotiatedRevision } from './message-text.ts';
+import { cancelledId, factsOf, isDenial, negotiatedRevision } from './message-text.ts';
 import type { MessageFacts } from './message-text.ts';
 import type { NoticeSink } from './notice.ts';
 
@@ -138,6 +138,11 @@ export class Conversation {
       }
       for (const answer of facts) {
         if (answer.kind !== 'response' || answer.id === undefined) continue;
+        if (initializes && pending.has(answer.id) && isDenial(answer)) {
+          await this.#answerWith(nothingGranted({ url: this.#options.url, identity: await this.#options.fetch.identity() }), pending);
+          onAnswered();
+          return;
+        }
         if (initializes && pending.has(answer.id) && 'result' in answer.message) this.#session = { id: response.headers.get('mcp-session-id') ?? undefined, revision: negotiatedRevision(answer) };
         pending.delete(answer.id);
       }

@@ -116,6 +116,13 @@ export function explainAnswer(answer: GatewayAnswer, context: ExplainContext): S
   }
 }
 
+/** Words for an `initialize` that policy denies: the certificate is good, and opens nothing. */
+export function nothingGranted({ url, identity }: ExplainContext): SallyportError {
+  return new SallyportError('ERR_BRIDGE_REFUSED', `the gateway ${url.host} knows ${identity?.name ?? 'this identity'}, but its policy grants it nothing at ${url.pathname}; ask its operator for a role that does (sallyport policy explain shows which rule decided)`, {
+    facts: { host: url.host, reason: 'ERR_MCP_DENIED', serial: identity?.serial },
+  });
+}
+
 /** Words for a failed connection. Errors of ours pass through. */
 export function explainFailure(cause: unknown, context: ExplainContext): SallyportError {
   if (cause instanceof SallyportError) return cause;

@@ -45,4 +45,11 @@ export function negotiatedRevision(facts: MessageFacts): string | undefined {
   return isObject(result) && typeof result['protocolVersion'] === 'string' ? result['protocolVersion'] : undefined;
 }
 
+/** Whether an answer is the gateway's own "not permitted". */
+export function isDenial(facts: MessageFacts): boolean {
+  const error = facts.message['error'];
+  const data = isObject(error) ? error['data'] : undefined;
+  return isObject(data) && data['code'] === 'ERR_MCP_DENIED';
+}
+
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -82,6 +82,7 @@ function painted(io: CliIo, stream: CliStream, colour: Colour, text: string): st
 const hints: Partial<Record<ErrorCode, string>> = {
   ERR_POLICY_INVALID: 'correct the file; a running gateway keeps the last good policy',
   ERR_CONFIG_INVALID: 'correct sallyport.yaml and try again',
+  ERR_KEY_PASSPHRASE: 'give it with --passphrase-file FILE or in SALLYPORT_PASSPHRASE',
   ERR_INTERNAL: 'set SALLYPORT_DEBUG=1 to see where it comes from',
 };
 
