@@ -138,7 +138,9 @@ export class McpEndpoint {
     const record = new CallRecord(gate, caller, decisions);
     const aborting = new AbortController();
     const abort = (reason: SallyportError): void => aborting.abort(reason);
-    const onClose = (): void => abort(new SallyportError('ERR_HTTP_ABANDONED', 'the client went away before the answer was complete'));
+    const onClose = (): void => {
+      if (!response.writableFinished) abort(new SallyportError('ERR_HTTP_ABANDONED', 'the client went away before the answer was complete'));
+    };
     response.once('close', onClose);
     const exchange = this.#exchange(work, { ...what, signal: aborting.signal }, record);
     exchange.session?.exchanges.add(abort);

@@ -1,5 +1,5 @@
 /** The one place where messages meet policy: what is let through is proven by a type only this file makes. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { AuditEvent, Clock } from '../../ca/ports.ts';
 import { canonicalJson } from '../audit/entry.ts';
 import { SallyportError } from '../errors.ts';
@@ -139,7 +139,7 @@ export class Gate {
       method: message.method,
       name: action === undefined ? undefined : nameOf(action),
       rule: decision.rule,
-      argumentDigest: canonical === undefined ? undefined : `sha256:${createHash('sha256').update(canonical).digest('hex')}`,
+      argumentDigest: canonical === undefined ? undefined : `sha256:${hash('sha256', canonical, 'hex')}`,
       detail: detailOf(decision, this.#auditArguments === 'full' ? canonical : undefined),
     });
   }
@@ -180,7 +180,7 @@ export const whoOf = (caller: Caller): Pick<AuditEvent, 'actor' | 'agent' | 'sub
   thumbprint: caller.principal.thumbprint,
   upstream: caller.upstream === '' ? undefined : caller.upstream,
   // A session id is a bearer secret of its principal: the log holds what identifies it, not what opens it.
-  session: caller.session === undefined ? undefined : createHash('sha256').update(caller.session).digest('hex').slice(0, 16),
+  session: caller.session === undefined ? undefined : hash('sha256', caller.session, 'hex').slice(0, 16),
   address: caller.address,
 });
 

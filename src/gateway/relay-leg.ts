@@ -7,6 +7,7 @@ import type { SseEvent, Upstream } from '../upstream/upstream.ts';
 import { jsonRpcError, sendJson } from './answer.ts';
 import { eventIdBinding, openEventId } from './answer-filter.ts';
 import { drained } from './drained.ts';
+import { gather } from './gathered.ts';
 import { isInitialize } from './exchange.ts';
 import type { Exchange, Leg } from './exchange.ts';
 import type { Session } from './sessions.ts';
@@ -86,11 +87,4 @@ const pump = async (events: AsyncIterable<SseEvent>, exchange: Exchange, respons
   }
   // Aborted: whoever did it ends the response.
   if (!exchange.signal.aborted) response.end();
-};
-
-/** What is written within one turn of the event loop leaves as one TLS record, with one system call. */
-const gather = ({ socket }: ServerResponse): void => {
-  if (socket === null || socket.writableCorked > 0) return;
-  socket.cork();
-  setImmediate(() => socket.uncork());
 };

@@ -8,6 +8,7 @@ import type { OutgoingHttpHeaders } from 'node:http';
 import { SallyportError } from '../errors.ts';
 import { encodeSseEvent, SseDecoder } from '../mcp/sse.ts';
 import type { SseEvent } from '../upstream/upstream.ts';
+import { gather } from './gathered.ts';
 
 export interface TapOptions {
   /** Told the status before anything is sent; throws when such an answer is not the MCP client's to see. */
@@ -54,7 +55,9 @@ export const tapResponse = (real: ServerResponse, options: TapOptions): Tap => {
     for (const [name, value] of Object.entries(tapped.getHeaders())) if (value !== undefined && passedOn.has(name)) real.setHeader(name, value);
     // Lists differ per principal, so no shared cache may keep any answer (mcp.md row 17).
     real.setHeader('cache-control', 'no-store');
-    if (mode === 'stream') real.setHeader('x-accel-buffering', 'no').writeHead(tapped.statusCode);
+    if (mode !== 'stream') return;
+    gather(real);
+    real.setHeader('x-accel-buffering', 'no').writeHead(tapped.statusCode);
   };
   const fail = (error: unknown): void => {
     mode = 'failed';
@@ -74,7 +77,9 @@ export const tapResponse = (real: ServerResponse, options: TapOptions): Tap => {
         let flowing = true;
         for (const event of decoder.push(bytes)) {
           const kept = options.event(event);
-          if (kept !== undefined) flowing = real.write(encodeSseEvent(kept));
+          if (kept === undefined) continue;
+          gather(real);
+          flowing = real.write(encodeSseEvent(kept));
         }
         return flowing;
       }
