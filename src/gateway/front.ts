@@ -86,8 +86,8 @@ const hostAllowed = (host: string | undefined, allowed: readonly string[]): bool
   if (host === undefined) return false;
   const given = host.toLowerCase();
   if (allowed.includes(given)) return true;
-  const colon = given.lastIndexOf(':');
-  return colon > given.lastIndexOf(']') && allowed.includes(given.slice(0, colon));
+  const port = /:\d{1,5}$/u.exec(given);
+  return port !== null && allowed.includes(given.slice(0, port.index));
 };
 
 const opaqueHeader = (value: string | string[] | undefined, name: string): string | undefined => {
