@@ -118,7 +118,7 @@ export const caTbs = (input: CaInput): Uint8Array =>
  */
 export const validityOf = (now: Date, profile: Pick<Profile, 'name' | 'backdateSeconds' | 'maxTtlSeconds'>, ttlSeconds: number, issuer: Validity): Validity => {
   if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > profile.maxTtlSeconds) {
-    throw new CaError('ERR_CA_TTL', `a lifetime of ${ttlSeconds}s is outside profile ${profile.name}; ask for 1s to ${formatDuration(profile.maxTtlSeconds)}`, { facts: { profile: profile.name, ttlSeconds } });
+    throw new CaError('ERR_CA_TTL', `a lifetime of ${formatDuration(ttlSeconds)} is outside profile ${profile.name}; ask for 1s to ${formatDuration(profile.maxTtlSeconds)}`, { facts: { profile: profile.name, ttlSeconds } });
   }
   const start = Math.floor(now.getTime() / 1_000);
   const issuerEnd = Math.floor(issuer.notAfter.getTime() / 1_000);

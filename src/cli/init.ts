@@ -1,10 +1,11 @@
 /** `sallyport init`: a data directory, complete or not there at all. */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { Option } from 'commander';
 import { CertificateAuthority, generatePrivateKey, writePrivateKey } from '../../ca/index.ts';
 import type { KeyAlgorithm } from '../../ca/index.ts';
+import { checkAttributeText, checkHosts, checkTrustDomain } from '../../ca/subject-rules.ts';
 import { auditOrigin, authorityOptions, filesIn, keepLatestCheckpoint } from '../app/deployment.ts';
 import { createCheckpointSigner } from '../audit/checkpoint.ts';
 import { configFileName, loadConfig } from '../config/load.ts';
@@ -41,6 +42,10 @@ async function init(call: Call<InitOptions>): Promise<void> {
   const { io, options, output, directory } = call;
   const passphrase = await readPassphrase(io, options);
   const hosts = options.host ?? ['localhost'];
+  // Before anything is written, and in the words of the options rather than of the files made from them.
+  checkTrustDomain(options.trustDomain);
+  checkHosts(hosts);
+  checkAttributeText(options.name, 'name');
   await refuseOccupied(directory);
 
   // Beside its place first: what an interrupted run leaves is never taken for a data directory.
@@ -50,10 +55,11 @@ async function init(call: Call<InitOptions>): Promise<void> {
     await mkdir(dirname(directory), { recursive: true });
     await mkdir(draft, { mode: 0o700 });
     made = await make(draft, { ...options, hosts, passphrase }, call);
-    // Fails on a directory with content, so that of two runs the first stays.
-    await rename(draft, directory);
+    await putInPlace(draft, directory);
   } catch (error) {
     await rm(draft, { recursive: true, force: true });
+    // Nobody knows the directory it was made in.
+    if (error instanceof Error) error.message = error.message.replaceAll(draft, directory);
     if (isSystemError(error)) throw new SallyportError('ERR_CONFIG_EXISTS', `${directory} cannot be made (${error.code}): nothing was left behind; check the path, its owner and the space on the disk`, { facts: { directory }, cause: error });
     throw error;
   }
@@ -129,6 +135,13 @@ async function make(directory: string, wanted: Wanted, { io }: Call<InitOptions>
   } finally {
     await store.close();
   }
+}
+
+/** Fails on a directory with content, so that of two runs the first stays. */
+async function putInPlace(draft: string, directory: string): Promise<void> {
+  // Windows renames onto nothing only; elsewhere an empty directory is replaced.
+  if (process.platform === 'win32') await rmdir(directory).catch(() => undefined);
+  await rename(draft, directory);
 }
 
 async function refuseOccupied(directory: string): Promise<void> {

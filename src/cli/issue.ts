@@ -1,8 +1,10 @@
 /** `sallyport issue`: a certificate on the operator's word, with or without a key made here. */
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
+import { CaError } from '../../ca/index.ts';
 import type { IssuedCertificate } from '../../ca/index.ts';
 import type { CertificateAuthority } from '../../ca/index.ts';
+import { parseCsr } from '../../ca/x509/csr.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { beginIdentity } from '../bridge/identity-directory.ts';
 import { endpointPath } from '../config/endpoint-path.ts';
@@ -14,6 +16,7 @@ import { argument, collect, common, passphraseOption, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatGrants, grantsOfCertificate } from './grants.ts';
 import { readPassphrase } from './passphrase.ts';
+import { readBytes } from './read-text.ts';
 
 interface IssueOptions {
   readonly ou?: readonly string[];
@@ -68,7 +71,7 @@ interface Written {
   readonly files: readonly string[];
 }
 
-async function order(authority: CertificateAuthority, { io, args, options }: Call<IssueOptions>, from: { readonly csr?: string; readonly keyAlgorithm?: Config['ca']['keyAlgorithm'] }): Promise<IssuedCertificate> {
+async function order(authority: CertificateAuthority, { io, args, options }: Call<IssueOptions>, from: { readonly csr?: Uint8Array; readonly keyAlgorithm?: Config['ca']['keyAlgorithm'] }): Promise<IssuedCertificate> {
   const name = argument({ args }, 0);
   const actor = `cli:${io.user}`;
   const ttl = options.ttl === undefined ? {} : { ttl: options.ttl };
@@ -98,7 +101,7 @@ async function issueWithKey(authority: CertificateAuthority, config: Config, cal
   return { certificate, files: ['key.pem', 'cert.pem', 'ca.pem', 'identity.json'] };
 }
 
-async function issueForCsr(authority: CertificateAuthority, call: Call<IssueOptions>, csr: string, target: string | undefined): Promise<Written> {
+async function issueForCsr(authority: CertificateAuthority, call: Call<IssueOptions>, csr: Uint8Array, target: string | undefined): Promise<Written> {
   const certificate = await order(authority, call, { csr });
   if (target === undefined) return { certificate, files: [] };
   const file = join(target, 'cert.pem');
@@ -111,11 +114,13 @@ async function issueForCsr(authority: CertificateAuthority, call: Call<IssueOpti
   return { certificate, files: ['cert.pem'] };
 }
 
-async function readCsr(file: string): Promise<string> {
+async function readCsr(file: string): Promise<Uint8Array> {
+  const bytes = await readBytes(file);
   try {
-    return await readFile(file, 'utf8');
+    // A SEQUENCE begins DER.
+    return (bytes[0] === 0x30 ? parseCsr(new Uint8Array(bytes)) : parseCsr(bytes.toString('utf8'))).der;
   } catch (cause) {
-    throw usage(`${file} cannot be read: check its name and mode (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`, { file });
+    throw cause instanceof CaError ? new CaError(cause.code, `${file} is not a certificate signing request (${cause.message}): make one with openssl req -new`, { facts: { file }, cause }) : cause;
   }
 }
 

@@ -22,7 +22,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     await program.parseAsync([...argv], { from: 'user' });
     return cli.exitCode;
   } catch (error) {
-    return ended(error, new Output(io, { json: argv.includes('--json') }));
+    return ended(error, new Output(io, { json: argv.includes('--json') }), commandIn(program, argv));
   }
 }
 
@@ -62,7 +62,19 @@ function quiet(command: Command, cli: Cli): void {
   for (const child of command.commands) quiet(child, cli);
 }
 
-function ended(error: unknown, output: Output): number {
+/** The command the words lead to, as far as they do: its help is the one to read. */
+function commandIn(program: Command, argv: readonly string[]): string {
+  const names = [program.name()];
+  let at: Command | undefined = program;
+  for (const word of argv) {
+    at = at.commands.find((command) => command.name() === word);
+    if (at === undefined) break;
+    names.push(word);
+  }
+  return names.join(' ');
+}
+
+function ended(error: unknown, output: Output, command: string): number {
   if (!(error instanceof CommanderError)) {
     output.error(error);
     return present(error).exit;
@@ -71,7 +83,7 @@ function ended(error: unknown, output: Output): number {
   if (error.exitCode === 0) return 0;
   const message = error.message.replace(/^error: /, '').replace(/\n/g, ' ').replace(/\.$/, '');
   const text = error.code === 'commander.help' ? 'a command is missing' : message;
-  output.error(new SallyportError('ERR_USAGE', `${text}: see sallyport --help`));
+  output.error(new SallyportError('ERR_USAGE', `${text}: see ${command} --help`));
   return 2;
 }
 

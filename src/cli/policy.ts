@@ -1,6 +1,7 @@
 /** `sallyport policy check` and `policy explain`. */
 import { resolve } from 'node:path';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
+import type { Certificate } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
 import { filesIn } from '../app/deployment.ts';
 import { readPolicy } from '../app/policy-file.ts';
@@ -12,7 +13,7 @@ import type { Action } from '../policy/decision.ts';
 import { explain, formatExplanation } from '../policy/explain.ts';
 import { argument, common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
-import { readText } from './read-text.ts';
+import { readBytes, readText } from './read-text.ts';
 
 interface ExplainOptions {
   readonly cert: string;
@@ -74,14 +75,20 @@ async function explainPolicy(call: Call<ExplainOptions>): Promise<ExitCode> {
 }
 
 async function principalIn(file: string, directory: string) {
-  const text = await readText(file);
-  // cert.pem holds the issuing CA behind the leaf.
-  const [leaf] = decodePem(text, 'CERTIFICATE');
-  if (leaf === undefined) throw usage(`${file} holds no certificate`, { file });
-  const certificate = parseCertificate(leaf.der);
+  const certificate = await leafIn(file);
   const issuing = await readText(filesIn(directory).issuingCertificate).then(parseCertificate, () => undefined);
   const known = issuing !== undefined && verifyCertificateSignature(certificate, issuing.spki);
   return { principal: principalOf(certificate, known ? issuing.spkiHash : 'unknown'), known };
+}
+
+async function leafIn(file: string): Promise<Certificate> {
+  const bytes = await readBytes(file);
+  try {
+    // A SEQUENCE begins DER. In cert.pem the issuing CA stands behind the leaf.
+    return parseCertificate(bytes[0] === 0x30 ? bytes : (decodePem(bytes.toString('utf8'), 'CERTIFICATE')[0]?.der ?? bytes));
+  } catch (cause) {
+    throw usage(`${file} holds no certificate (${cause instanceof Error ? cause.message : String(cause)}): give the cert.pem of an identity`, { file });
+  }
 }
 
 function actionOf(options: ExplainOptions, upstream: string): Action {

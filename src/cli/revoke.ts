@@ -61,12 +61,16 @@ function selectorOf({ args, options }: Call<RevokeOptions>): RevokeSelector {
   const given = [agent, options.serial, options.thumbprint].filter((each) => each !== undefined);
   if (given.length !== 1) throw usage('name what to revoke in one way: NAME, --serial HEX or --thumbprint HEX');
   if (agent !== undefined) return { agent };
-  if (options.serial !== undefined) return { serial: hex(options.serial) };
-  return { thumbprint: hex(options.thumbprint ?? '') };
+  if (options.serial !== undefined) return { serial: hex(options.serial, '--serial', /^[0-9a-f]{1,40}$/) };
+  return { thumbprint: hex(options.thumbprint ?? '', '--thumbprint', /^[0-9a-f]{64}$/) };
 }
 
 /** As OpenSSL prints them: with colons, in upper case. */
-const hex = (text: string): string => text.replaceAll(':', '').toLowerCase();
+function hex(text: string, option: string, form: RegExp): string {
+  const digits = text.replaceAll(':', '').toLowerCase();
+  if (!form.test(digits)) throw usage(`${option} ${text} is not one: copy its hexadecimal digits from sallyport inventory, or from openssl x509 -serial or -fingerprint -sha256`);
+  return digits;
+}
 
 const certificateOf = (record: CertificateRecord) => ({ agent: record.agent, serial: record.serial, thumbprint: record.thumbprint ?? null, subject: record.subject, notAfter: record.notAfter, revokedAt: record.revokedAt ?? null, reason: record.revocationReason ?? null });
 

@@ -34,7 +34,7 @@ describe('init', () => {
   it('leaves nothing behind when it fails', async () => {
     const { code, stderr } = await place.run('init', '--dir', 'bad', '--trust-domain', 'Not A Domain');
     expect(code).not.toBe(0);
-    expect(stderr).toContain('trustDomain');
+    expect(stderr).toContain('is not a trust domain');
     expect((await readdir(place.directory)).filter((name) => name === 'bad' || name.startsWith('.'))).toEqual([]);
   });
 
