@@ -1,0 +1,42 @@
+import { expect, it } from 'vitest';
+import { Cli } from '../../src/cli/cli.ts';
+import { processIo } from '../../src/cli/io.ts';
+import { createProgram } from '../../src/cli/main.ts';
+
+const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), '0.0.0');
+const leaves = new Map(program.commands.flatMap((command) => (command.commands.length === 0 ? [[command.name(), command] as const] : command.commands.map((child) => [`${command.name()} ${child.name()}`, child] as const))));
+
+/** Besides --json and --dir, which every command has. */
+const pinned: readonly (readonly [name: string, surface: string])[] = [
+  ['demo', ''],
+  ['init', '--name <name> | --trust-domain <domain> | --host <host> | --key-algorithm <algorithm> | --passphrase-file <file>'],
+  ['issue', '<name> | --ou <unit> | --profile <profile> | --ttl <duration> | --csr <file> | --out <dir> | --host <host> | --allow-revoked | --passphrase-file <file>'],
+  ['token create', '<name> | --ou <unit> | --ttl <duration> | --profile <profile> | --certificate-ttl <duration> | --passphrase-file <file>'],
+  ['enroll', '<url> | --token <token> | --token-file <file> | --out <dir> | --key-algorithm <algorithm> | --passphrase-file <file>'],
+  ['serve', '[command...] | --listen <host:port> | --public <host:port> | --no-public | --enroll <host:port> | --no-enroll | --upstream <name=url> | --passphrase-file <file>'],
+  ['connect', '[url] | --identity <dir> | --http [port] | --passphrase-file <file>'],
+  ['revoke', '[name] | --serial <hex> | --thumbprint <hex> | --reason <reason> | --passphrase-file <file>'],
+  ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format>'],
+  ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
+  ['policy check', '<file>'],
+  ['policy explain', '--cert <file> | --tool <name> | --resource <uri> | --prompt <name> | --upstream <name> | --arguments <json> | --policy <file>'],
+  ['audit tail', '-n, --lines <count> | -f, --follow | --agent <name> | --action <action> | --denied'],
+  ['audit verify', '--file <export> | --key <verifier key>'],
+  ['audit export', '--out <file>'],
+  ['doctor', '--url <url> | --passphrase-file <file>'],
+];
+
+it('keeps the commands, in the order of --help', () => {
+  expect([...leaves.keys()]).toEqual(pinned.map(([name]) => name));
+});
+
+it.each(pinned)('%s keeps its arguments and options', (name, surface) => {
+  const command = leaves.get(name);
+  const named = (command?.registeredArguments ?? []).map((one) => {
+    const text = one.name() + (one.variadic ? '...' : '');
+    return one.required ? `<${text}>` : `[${text}]`;
+  });
+  const flags = (command?.options ?? []).map((option) => option.flags);
+  expect(flags.slice(-2)).toEqual(['--json', '--dir <dir>']);
+  expect([...named, ...flags.slice(0, -2)].join(' | ')).toBe(surface);
+});

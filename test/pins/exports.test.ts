@@ -1,0 +1,54 @@
+import { expect, it } from 'vitest';
+import * as authority from '../../ca/index.ts';
+import * as bridge from '../../src/bridge/index.ts';
+import * as gateway from '../../src/index.ts';
+import manifest from '../../package.json' with { type: 'json' };
+
+it('has three entry points', () => {
+  expect(Object.keys(manifest.exports)).toEqual(['.', './ca', './bridge', './package.json']);
+});
+
+it.each([
+  ['sallyport', gateway, [
+    'SallyportError',
+    'createGateway',
+    'errorTable',
+    'openDeployment',
+    'protect',
+    'protectFetch',
+  ]],
+  ['sallyport/ca', authority, [
+    'CaError',
+    'CertificateAuthority',
+    'builtinProfiles',
+    'createCaCertificateHandler',
+    'createCrlHandler',
+    'createEnrollHandler',
+    'createHierarchy',
+    'createProfile',
+    'createProfiles',
+    'createRenewHandler',
+    'exportPrivateKey',
+    'formatDuration',
+    'generatePrivateKey',
+    'keyAlgorithms',
+    'loadHierarchy',
+    'parseDuration',
+    'parsePrivateKey',
+    'parseToken',
+    'readPrivateKey',
+    'revocationReasons',
+    'signerOf',
+    'writePrivateKey',
+  ]],
+  ['sallyport/bridge', bridge, [
+    'SallyportError',
+    'createBridgeTransport',
+    'createIdentityFetch',
+    'enroll',
+    'loadIdentity',
+    'watchIdentity',
+  ]],
+])('%s exports what it promises and no more', (_name, module, names) => {
+  expect(Object.keys(module).toSorted()).toEqual(names);
+});
