@@ -236,10 +236,18 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       const serve = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
       server.removeAllListeners('secureConnection');
       server.on('secureConnection', (socket: TLSSocket) => {
-        void gateway.listener.adopt(socket).then((problem) => {
-          if (problem === undefined) for (const listener of serve) listener.call(server, socket);
-          else answerRefusal(socket, problem);
-        });
+        // Nobody else listens yet: a peer that resets meanwhile must not end the process.
+        socket.on('error', () => undefined);
+        gateway.listener.adopt(socket).then(
+          (problem) => {
+            if (problem !== undefined) answerRefusal(socket, problem);
+            else for (const listener of serve) listener.call(server, socket);
+          },
+          (error: unknown) => {
+            logger.error({ error }, 'peer could not be judged: its connection is closed');
+            socket.destroy();
+          },
+        );
       });
     },
     async listen() {
