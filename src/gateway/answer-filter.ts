@@ -98,17 +98,23 @@ export class AnswerFilter {
       if (message.error !== undefined && message.result === undefined) return text;
       throw invalidAnswer('a response without an id');
     }
-    const asked = this.#take(id);
+    const kept = this.#response(message, id, text);
+    // What is not recorded is not given; then the request stays open, to be failed.
     this.#options.onAnswered(id, message.error !== undefined);
+    this.#options.pending.delete(id);
+    this.#options.session()?.inFlight.delete(id);
+    return kept;
+  }
+
+  #response(message: Readonly<Record<string, unknown>>, id: RequestId, text: string): string {
     if (message.result === undefined) return text;
-    if (asked === undefined) {
-      const filtered = filterByShape(this.#options.upstream, reparse(text), this.#options.allows, this.#options.hasClass);
-      return stringifyLossless(filtered);
-    }
+    const { upstream, pending, session, allows, hasClass } = this.#options;
+    const asked = pending.get(id) ?? session()?.inFlight.get(id);
+    if (asked === undefined) return stringifyLossless(filterByShape(upstream, reparse(text), allows, hasClass));
     if (asked.method === 'initialize') this.#learnRevision(message.result);
     if (!needsFilter(asked.method)) return text;
     const whole = reparse(text);
-    return stringifyLossless({ ...whole, result: filterResult(this.#options.upstream, asked.method, asked.params, whole.result, this.#options.allows, this.#options.hasClass) });
+    return stringifyLossless({ ...whole, result: filterResult(upstream, asked.method, asked.params, whole.result, allows, hasClass) });
   }
 
   #fromServer(message: Readonly<Record<string, unknown>>, method: string): boolean {
@@ -123,14 +129,6 @@ export class AnswerFilter {
       if (session !== undefined) awaitAnswer(session, message.id, isRequestId(token) ? token : undefined);
     }
     return method !== '';
-  }
-
-  #take(id: RequestId): InFlight | undefined {
-    const { pending, session } = this.#options;
-    const asked = pending.get(id) ?? session()?.inFlight.get(id);
-    pending.delete(id);
-    session()?.inFlight.delete(id);
-    return asked;
   }
 
   #learnRevision(result: unknown): void {

@@ -155,8 +155,8 @@ export class McpEndpoint {
       const code = codeOf(failure);
       // Event ids the client holds lead to answers it may still fetch; without one there is no way back.
       if (!exchange.filter.resumable) for (const id of pending.keys()) what.session?.inFlight.delete(id);
-      if (what.session !== undefined && (code === 'ERR_MCP_SESSION_UNKNOWN' || code === 'ERR_UPSTREAM_EXITED')) sessions.end(what.session, 'upstream');
-      work.resumable = exchange.filter.resumable && code !== 'ERR_MCP_SESSION_UNKNOWN' && code !== 'ERR_UPSTREAM_EXITED';
+      if (what.session !== undefined && sessionIsGone.has(code)) sessions.end(what.session, 'upstream');
+      work.resumable = exchange.filter.resumable && !sessionIsGone.has(code) && code !== 'ERR_AUDIT_UNAVAILABLE';
       throw failure;
     } finally {
       response.off('close', onClose);
@@ -237,6 +237,9 @@ interface Work {
   decided: boolean;
   resumable?: boolean;
 }
+
+/** What the upstream fails with when it holds nothing of the session any more. */
+const sessionIsGone: ReadonlySet<string> = new Set(['ERR_MCP_SESSION_UNKNOWN', 'ERR_UPSTREAM_EXITED']);
 
 /** Milliseconds a server has to answer a request that was cancelled. */
 const cancelGraceMs = 5_000;

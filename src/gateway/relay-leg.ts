@@ -49,7 +49,9 @@ export class RelayLeg implements Leg {
       sendJson(response, answer.status, filter.json(answer.text), headers);
       refuseDropped();
     } else {
-      response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no', ...headers });
+      // Set one by one, since Node forgets those given to writeHead, and the end of a stream asks what it was.
+      response.setHeader('content-type', 'text/event-stream').setHeader('cache-control', 'no-store').setHeader('x-accel-buffering', 'no');
+      if (opened !== undefined) response.setHeader('mcp-session-id', opened.id);
       gather(response);
       response.flushHeaders();
       await pump(answer.events, exchange, response, refuseDropped);
