@@ -48,7 +48,7 @@ const candidates: readonly Candidate[] = [
   { name: 'nginx, forged proof, ssl_crl with 100,000 revoked', server: { kind: 'nginx', revoked: 100_000 }, peer: 'forged' },
 ];
 
-export const run = async (handshakes = 150, passes = 5): Promise<readonly BenchRow[]> => {
+export const run = async (handshakes = 300, passes = 5): Promise<readonly BenchRow[]> => {
   const pki = createTestPki();
   const server = pki.issuing.server();
   const leaf = pki.issuing.leaf();
