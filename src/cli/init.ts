@@ -14,6 +14,7 @@ import { SallyportError } from '../errors.ts';
 import { openStore } from '../store/open-store.ts';
 import { collect, common, passphraseOption } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
+import { asArgument } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
 
 const algorithms = ['p256', 'p384', 'ed25519', 'rsa3072', 'ml-dsa-65'] as const;
@@ -65,7 +66,7 @@ async function init(call: Call<InitOptions>): Promise<void> {
   }
 
   const shown = relative(io.cwd, directory) || '.';
-  const dir = io.env['SALLYPORT_DIR'] === undefined && shown === 'sallyport' ? '' : ` --dir ${shown.startsWith('.') || shown.startsWith('/') ? shown : `./${shown}`}`;
+  const dir = io.env['SALLYPORT_DIR'] === undefined && shown === 'sallyport' ? '' : ` --dir ${asArgument(shown)}`;
   output.result({ directory, ...made, passphrase: passphrase !== undefined }, () =>
     [
       `${output.paint('green', 'made')} ${shown}`,

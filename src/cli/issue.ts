@@ -15,6 +15,7 @@ import type { GrantSummary } from '../policy/summary.ts';
 import { argument, collect, common, passphraseOption, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatGrants, grantsOfCertificate } from './grants.ts';
+import { asArgument } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
 import { readBytes } from './read-text.ts';
 
@@ -164,6 +165,6 @@ function describe(certificate: IssuedCertificate, grants: readonly GrantSummary[
     `  valid to   ${certificate.notAfter.toISOString()}`,
     ...(context.server ? [] : [formatGrants(grants)]),
   ];
-  if (!context.csr && !context.server) lines.push('', 'next', `  sallyport connect ${context.url} --identity ${context.shown?.startsWith('.') === true || context.shown?.startsWith('/') === true ? context.shown : `./${context.shown ?? ''}`}`);
+  if (!context.csr && !context.server) lines.push('', 'next', `  sallyport connect ${context.url} --identity ${asArgument(context.shown ?? '')}`);
   return lines.join('\n');
 }

@@ -1,4 +1,5 @@
 /** What a command says: results on standard output, everything else on standard error. */
+import { isAbsolute } from 'node:path';
 import { CodedError } from '../../ca/errors.ts';
 import { codeOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
@@ -104,6 +105,12 @@ export function describeError(error: unknown, env: CliIo['env']): DescribedError
     hint: hints[code],
     stack: debug && error instanceof Error ? error.stack : undefined,
   };
+}
+
+/** A path as one would type it into a command. */
+export function asArgument(path: string): string {
+  const plain = isAbsolute(path) || path.startsWith('.') ? path : `./${path}`;
+  return /^[\w@%+=:,./\\-]+$/.test(plain) ? plain : `"${plain}"`;
 }
 
 /** Columns as wide as their widest cell; the last one is not padded. */

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { launcher, ServedPort, until } from '../support/served-port.ts';
@@ -132,7 +132,7 @@ describe('init', { timeout: 60_000 }, () => {
   });
 
   it.skipIf(process.platform === 'win32')('on a full disk says so and leaves nothing behind', async () => {
-    const { code, stderr } = await run('bash', ['-c', `ulimit -f 8; exec "${process.execPath}" "${launcher}" init --dir full`], { cwd: port.place.directory }).then(
+    const { code, stderr } = await run('sh', ['-c', `ulimit -f 8; exec "${process.execPath}" "${launcher}" init --dir full`], { cwd: port.place.directory }).then(
       () => ({ code: 0, stderr: '' }),
       (error: { code: number; stderr: string }) => error,
     );
@@ -162,11 +162,10 @@ describe('two commands at once', { timeout: 60_000 }, () => {
 });
 
 describe('manners', { timeout: 60_000 }, () => {
-  it('a reader that goes away ends the command quietly', async () => {
-    await mkdir(port.path('piped'), { recursive: true });
-    const { stdout, stderr } = await run('bash', ['-c', `set -o pipefail; "${process.execPath}" "${launcher}" audit export | head -n 1; echo "$?"`], { cwd: port.place.directory, env: { ...process.env, SALLYPORT_DIR: 'port' } });
-    expect(stdout.trim().split('\n').at(-1)).toBe('0');
-    expect(stderr).toBe('');
+  it.skipIf(process.platform === 'win32')('a reader that goes away ends the command quietly', async () => {
+    const { stdout, stderr } = await run('sh', ['-c', `{ "${process.execPath}" "${launcher}" audit export; echo "exit $?" >&2; } | head -n 1`], { cwd: port.place.directory, env: { ...process.env, SALLYPORT_DIR: 'port' } });
+    expect(JSON.parse(stdout)).toBeTypeOf('object');
+    expect(stderr).toBe('exit 0\n');
   });
 
   it('colours only what a terminal shows, and never with NO_COLOR', async () => {

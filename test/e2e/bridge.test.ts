@@ -1,14 +1,11 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
+import { request } from 'node:http';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { launcher, ServedPort } from '../support/served-port.ts';
 import type { Running, Serving } from '../support/served-port.ts';
-
-const run = promisify(execFile);
 
 let port: ServedPort;
 let elsewhere: ServedPort;
@@ -86,7 +83,7 @@ describe('connect over stdio, driven by the official client', () => {
   });
 });
 
-describe('connect --http, with curl', () => {
+describe('connect --http', () => {
   let http: Running;
   let address: string;
   let secret: string;
@@ -96,11 +93,17 @@ describe('connect --http, with curl', () => {
     secret = new URL(address).pathname.split('/')[1] ?? '';
   });
 
-  const curl = async (...args: readonly string[]): Promise<{ status: number; body: string }> => {
-    const { stdout } = await run('curl', ['-sS', '-m', '10', '-w', '\n%{http_code}', ...(args.some((each) => each.startsWith('content-type:')) ? [] : ['-H', 'content-type: application/json']), '-H', 'accept: application/json, text/event-stream', ...args]);
-    const at = stdout.lastIndexOf('\n');
-    return { status: Number(stdout.slice(at + 1)), body: stdout.slice(0, at) };
-  };
+  /** As curl sends it: no header but these. */
+  const post = (to: string, headers: Record<string, string> = {}, method = 'POST'): Promise<{ status: number; body: string }> =>
+    new Promise((resolve, reject) => {
+      const sent = request(to, { method, agent: false, headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers } }, (response) => {
+        let body = '';
+        response.on('data', (chunk: Buffer) => (body += chunk.toString()));
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      });
+      sent.on('error', reject);
+      sent.end(initialize);
+    });
   const initialize = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'curl', version: '8' } } });
 
   it('listens on loopback with 256 bits of secret in the path', () => {
@@ -114,19 +117,19 @@ describe('connect --http, with curl', () => {
     await client.close();
   });
 
-  it('answers curl, and no page of a browser, no other name, no guess', async () => {
-    expect((await curl('-d', initialize, address)).status).toBe(200);
+  it('answers whoever has the address, and no page of a browser, no other name, no guess', async () => {
+    expect((await post(address)).status).toBe(200);
     const guess = address.replace(secret, 'A'.repeat(43));
-    for (const [what, args, status, code] of [
-      ['an Origin', ['-H', 'origin: https://evil.example', '-d', initialize, address], 403, 'ERR_HTTP_ORIGIN'],
-      ['an Origin of loopback', ['-H', `origin: ${new URL(address).origin}`, '-d', initialize, address], 403, 'ERR_HTTP_ORIGIN'],
-      ['a rebound name', ['-H', 'host: evil.example', '-d', initialize, address], 403, 'ERR_HTTP_HOST'],
-      ['a wrong secret', ['-d', initialize, guess], 404, 'ERR_HTTP_PATH'],
-      ['no secret', ['-d', initialize, address.replace(`/${secret}`, '')], 404, 'ERR_HTTP_PATH'],
-      ['another method', ['-X', 'PUT', '-d', initialize, address], 405, 'ERR_HTTP_METHOD'],
-      ['a form', ['-H', 'content-type: text/plain', '-d', initialize, address], 415, 'ERR_HTTP_MEDIA_TYPE'],
+    for (const [what, answered, status, code] of [
+      ['an Origin', post(address, { origin: 'https://evil.example' }), 403, 'ERR_HTTP_ORIGIN'],
+      ['an Origin of loopback', post(address, { origin: new URL(address).origin }), 403, 'ERR_HTTP_ORIGIN'],
+      ['a rebound name', post(address, { host: 'evil.example' }), 403, 'ERR_HTTP_HOST'],
+      ['a wrong secret', post(guess), 404, 'ERR_HTTP_PATH'],
+      ['no secret', post(address.replace(`/${secret}`, '')), 404, 'ERR_HTTP_PATH'],
+      ['another method', post(address, {}, 'PUT'), 405, 'ERR_HTTP_METHOD'],
+      ['a form', post(address, { 'content-type': 'text/plain' }), 415, 'ERR_HTTP_MEDIA_TYPE'],
     ] as const) {
-      const answer = await curl(...args);
+      const answer = await answered;
       expect({ what, status: answer.status, code: /"code":"(ERR_\w+)"/.exec(answer.body)?.[1] }).toEqual({ what, status, code });
       expect(answer.body).not.toContain(secret);
     }
@@ -136,9 +139,9 @@ describe('connect --http, with curl', () => {
     await port.issue('passing', '--ou', 'analytics');
     const passing = port.start(['connect', url, '--identity', 'passing', '--http', '--json']);
     const { url: at } = JSON.parse(await passing.firstLine()) as { url: string };
-    expect((await curl('-d', initialize, at)).status).toBe(200);
+    expect((await post(at)).status).toBe(200);
     await port.place.json('revoke', 'passing', '--reason', 'keyCompromise');
-    expect(await curl('-d', initialize, at)).toMatchObject({ status: 502, body: expect.stringContaining('was revoked; ask the operator of the gateway for a new one') });
+    expect(await post(at)).toMatchObject({ status: 502, body: expect.stringContaining('was revoked; ask the operator of the gateway for a new one') });
     expect(await passing.stop()).toBe(0);
   });
 
