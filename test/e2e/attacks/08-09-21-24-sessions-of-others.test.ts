@@ -4,7 +4,7 @@ import { startTestGateway } from '../../support/gateway.ts';
 import type { TestGateway } from '../../support/gateway.ts';
 import { callMessage, jsonHeaders, openSession, rawRequest, textIn } from '../../support/gateway-requests.ts';
 import type { RawSession } from '../../support/gateway-requests.ts';
-import { startUpstream } from '../../support/gateway-upstreams.ts';
+import { handlerUpstream, startUpstream } from '../../support/gateway-upstreams.ts';
 import type { UpstreamKind } from '../../support/gateway-upstreams.ts';
 import type { TestIdentity } from '../../support/pki.ts';
 
@@ -102,6 +102,47 @@ describe.each<UpstreamKind>(['stdio', 'http', 'v1'])('with a %s upstream', (kind
   it('a second initialize in a session is refused', async () => {
     const again = await session.post({ jsonrpc: '2.0', id: 'again', method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'x', version: '1' } } });
     expect([again.status, again.answer.error?.data]).toEqual([400, { code: 'ERR_MCP_ALREADY_INITIALIZED' }]);
+  });
+});
+
+describe('an MCP server that keeps the events of all sessions in one store', () => {
+  it('replays them to their owner only', async () => {
+    // As SDK servers do with one event store: whoever names an event gets what came after it.
+    let sessions = 0;
+    const asked: (string | undefined)[] = [];
+    const upstream = handlerUpstream((request, response, body) => {
+      const { id, method } = (body ?? {}) as { id?: unknown; method?: string };
+      const resumed = request.headers['last-event-id'];
+      const result = (text: string): string => `data: ${JSON.stringify({ jsonrpc: '2.0', id: 'x', result: { content: [{ type: 'text', text }] } })}\n\n`;
+      if (request.method === 'GET') asked.push(resumed as string | undefined);
+      if (request.method === 'DELETE' || id === undefined && request.method === 'POST') response.writeHead(202).end();
+      else if (method === 'initialize') {
+        response.writeHead(200, { 'content-type': 'application/json', 'mcp-session-id': `session-${(sessions += 1)}` });
+        response.end(JSON.stringify({ jsonrpc: '2.0', id, result: { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 's', version: '1' } } }));
+      } else if (request.method === 'POST') response.writeHead(200, { 'content-type': 'text/event-stream' }).end(`id: event-1\ndata:\n\nid: event-2\n${result('the secret')}`);
+      else response.writeHead(200, { 'content-type': 'text/event-stream' }).end(resumed === 'event-1' ? `id: event-2\n${result('the secret')}` : '');
+    });
+    const gateway = await startTestGateway({ upstreams: [upstream] });
+    try {
+      const [victim, thief] = [gateway.agent('victim'), gateway.agent('thief')];
+      const [mine, mineToo, theirs] = [await openSession(gateway, victim), await openSession(gateway, victim), await openSession(gateway, thief)];
+      const called = await mine.stream({ body: callMessage('x', 'echo', { text: 'x' }) });
+      await called.closed;
+      const lastEventId = called.events[0]?.id ?? '';
+      for (const other of [theirs, mineToo]) {
+        for (const tried of [lastEventId, 'event-1']) {
+          const stolen = await other.stream({ lastEventId: tried });
+          await stolen.closed;
+          expect([stolen.status, stolen.messages]).toEqual([400, []]);
+        }
+      }
+      expect(asked).toEqual([]);
+      const resumed = await mine.stream({ lastEventId });
+      expect(textIn(await resumed.message(({ id }) => id === 'x'))).toBe('the secret');
+      expect(asked).toEqual(['event-1']);
+    } finally {
+      await gateway.close();
+    }
   });
 });
 
