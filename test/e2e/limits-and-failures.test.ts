@@ -198,14 +198,15 @@ describe('draining', () => {
   it('lets running calls finish, takes no new ones and ends everything', async () => {
     gateway = await startTestGateway({ upstreams: ['stdio'] });
     const session = await openSession(gateway, gateway.agent());
-    const idle = await rawSocket(gateway, gateway.agent('idle'));
+    const begun = await rawSocket(gateway, gateway.agent('begun'));
+    begun.write('POST /mcp HTTP/1.1\r\nHost: localhost\r\n');
     const get = await session.stream();
     const call = await session.stream({ body: callMessage('x', 'slow', { steps: 5, milliseconds: 40 }, { progressToken: 1 }) });
     await call.message(({ method }) => method === 'notifications/progress');
     const closing = gateway.gateway.close({ drainMs: 5_000 });
-    const refused = new Promise<string>((resolve) => idle.once('data', (chunk: Buffer) => resolve(chunk.toString())).once('close', () => resolve('closed')));
-    idle.write('POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n');
-    expect(await refused).toMatch(/^HTTP\/1\.1 503 [^]*connection: close|^closed/i);
+    const refused = new Promise<string>((resolve) => begun.once('data', (chunk: Buffer) => resolve(chunk.toString())).once('close', () => resolve('closed')));
+    begun.write('Content-Length: 0\r\n\r\n');
+    expect(await refused).toMatch(/^HTTP\/1\.1 503 [^]*connection: close[^]*ERR_DRAINING/i);
     expect(textIn(await call.message(({ id }) => id === 'x'))).toBe('5 steps');
     await closing;
     await get.closed;
