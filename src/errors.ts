@@ -54,6 +54,8 @@ export type GateErrorCode =
   | 'ERR_LIMIT_SESSIONS'
   | 'ERR_LIMIT_STREAMS'
   | 'ERR_LIMIT_REQUESTS'
+  | 'ERR_LIMIT_RATE'
+  | 'ERR_LIMIT_CONCURRENT'
   // Upstream
   | 'ERR_UPSTREAM_UNREACHABLE'
   | 'ERR_UPSTREAM_EXITED'
@@ -171,6 +173,8 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_LIMIT_SESSIONS: row(429, -32002, 1, 'too many sessions'),
   ERR_LIMIT_STREAMS: row(429, -32002, 1, 'too many streams'),
   ERR_LIMIT_REQUESTS: row(429, -32002, 1, 'too many requests in flight'),
+  ERR_LIMIT_RATE: row(429, -32002, 1, 'too many calls'),
+  ERR_LIMIT_CONCURRENT: row(429, -32002, 1, 'too many calls at once'),
   ERR_UPSTREAM_UNREACHABLE: row(502, -32003, 1, 'the MCP server cannot be reached'),
   ERR_UPSTREAM_EXITED: row(502, -32003, 1, 'the MCP server ended'),
   ERR_UPSTREAM_TIMEOUT: row(504, -32003, 1, 'the MCP server did not answer in time'),

@@ -13,3 +13,6 @@ export type { NodeMcpHandler } from './gateway/handler-leg.ts';
 export type { Principal } from './identity/principal.ts';
 export { errorTable, SallyportError } from './errors.ts';
 export type { ErrorCode, ErrorPresentation } from './errors.ts';
+export { openStore } from './store/open-store.ts';
+export type { StoreOptions } from './store/open-store.ts';
+export type { Store } from './store/store.ts';

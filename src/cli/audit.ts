@@ -30,6 +30,7 @@ interface TailOptions {
 
 interface VerifyOptions {
   readonly file?: string;
+  readonly checkpoint?: string;
   readonly key?: string;
 }
 
@@ -54,8 +55,9 @@ export const registerAudit: RegisterCommand = (program, cli) => {
     .command('verify')
     .description('check every entry against the signed checkpoints; exit code 3 when something was altered')
     .option('--file <export>', 'verify an export instead of the store')
+    .option('--checkpoint <file>', 'a checkpoint kept elsewhere, instead of audit.checkpoint of the data directory')
     .option('--key <verifier key>', 'the key to trust (default: audit.vkey of the data directory)');
-  common(verify, ['sallyport audit verify', 'sallyport audit verify --file audit.jsonl --key "$(cat audit.vkey)"']);
+  common(verify, ['sallyport audit verify', 'sallyport audit verify --checkpoint /mnt/auditor/audit.checkpoint', 'sallyport audit verify --file audit.jsonl --key "$(cat audit.vkey)"']);
   verify.action(cli.action<VerifyOptions>(verifyAudit));
 
   const exporting = audit.command('export').description('write the log as JSON Lines that verify without this machine').option('--out <file>', 'file to write to (default: standard output)');
@@ -143,7 +145,8 @@ async function verifyStored({ io, options, directory }: Call<VerifyOptions>): Pr
   try {
     const verifierKey = options.key ?? (await readVerifierKey(config.directory));
     // Read before the store: it may be older than the log by then, never newer.
-    const keptCheckpoint = await readKeptCheckpoint(filesIn(config.directory).auditCheckpoint);
+    const keptCheckpoint = await readKeptCheckpoint(options.checkpoint === undefined ? filesIn(config.directory).auditCheckpoint : resolve(io.cwd, options.checkpoint));
+    if (keptCheckpoint === undefined && options.checkpoint !== undefined) throw usage(`there is no checkpoint at ${options.checkpoint}`);
     return await verifyStore(store.audit, { verifierKey, keptCheckpoint });
   } finally {
     await close();

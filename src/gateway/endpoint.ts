@@ -24,6 +24,7 @@ import type { Caller, DecidedMessage, Gate } from './gate.ts';
 import type { Exchange, Leg } from './exchange.ts';
 import { isInitialize } from './exchange.ts';
 import type { Quota } from './quota.ts';
+import type { RoleLimits } from './role-limits.ts';
 import type { InFlight, Session, SessionTable } from './sessions.ts';
 
 export interface EndpointOptions {
@@ -31,6 +32,7 @@ export interface EndpointOptions {
   readonly gate: Gate;
   readonly sessions: SessionTable;
   readonly quota: Quota;
+  readonly roleLimits: RoleLimits;
   readonly sealer: Sealer;
   readonly front: FrontOptions;
   readonly limits: BodyLimits;
@@ -111,6 +113,8 @@ export class McpEndpoint {
       answerRefused(response, admission.answers, body.batch);
       return;
     }
+    const calls = body.messages.filter((message) => message.kind === 'request' && message.method === 'tools/call').length;
+    if (calls > 0) work.releases.push(this.#options.roleLimits.take(caller.principal.id, this.#options.gate.grantsOf(caller.principal).limits, calls));
     if (isInitialize(body.messages)) work.releases.push(this.#options.sessions.reserve(caller.principal));
     for (const message of body.messages) {
       if (message.kind === 'request') {

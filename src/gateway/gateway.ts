@@ -24,6 +24,7 @@ import { createMcpServer, serveRequest } from './mcp-server.ts';
 import type { McpServerOptions } from './mcp-server.ts';
 import { Quota } from './quota.ts';
 import type { QuotaLimits } from './quota.ts';
+import { RoleLimits } from './role-limits.ts';
 import { RelayLeg } from './relay-leg.ts';
 import { SessionTable } from './sessions.ts';
 import type { SessionLimits } from './sessions.ts';
@@ -95,10 +96,11 @@ export class Gateway {
       },
     });
     const quota = this.#quota = new Quota(limits);
+    const roleLimits = new RoleLimits(clock);
     const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
     const names = [...this.#legs.keys()];
     const endpoints = this.#endpoints = new Map([...this.#legs].flatMap(([name, leg]) => {
-      const endpoint = new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, sealer, limits, front: parts, onFailure });
+      const endpoint = new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, roleLimits, sealer, limits, front: parts, onFailure });
       return [[endpointPath(name, names), endpoint], [namedPath(name), endpoint]];
     }));
     this.#serving = {

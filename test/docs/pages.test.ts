@@ -7,17 +7,14 @@ import manifest from '../../package.json' with { type: 'json' };
 import { errorTable } from '../../src/errors.ts';
 import { pages, root } from './pages.ts';
 
-/** Made by `npm run bench`, not there in every checkout. */
-const measured = new Set(['docs/benchmarks.md']);
-
 it.each([...pages])('%s names files that exist', (_page, text) => {
   const named = [...text.matchAll(/`((?:src|ca|test|scripts|examples|docs|bin|\.ci)\/[\w./-]+)`/g)].map(({ 1: path = '' }) => path);
-  expect(named.filter((path) => !measured.has(path) && !existsSync(join(root, path)))).toEqual([]);
+  expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
 });
 
 it.each([...pages])('%s links to what exists', (page, text) => {
   const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)(#[^)]*)?\)/g)].map(({ 1: path = '' }) => join(dirname(page), path));
-  expect(links.filter((path) => !measured.has(path) && !existsSync(join(root, path)))).toEqual([]);
+  expect(links.filter((path) => !existsSync(join(root, path)))).toEqual([]);
 });
 
 it.each([...pages])('%s names error codes that exist', (_page, text) => {

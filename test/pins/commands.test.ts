@@ -21,7 +21,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['policy check', '<file>'],
   ['policy explain', '--cert <file> | --tool <name> | --resource <uri> | --prompt <name> | --upstream <name> | --arguments <json> | --policy <file>'],
   ['audit tail', '-n, --lines <count> | -f, --follow | --agent <name> | --action <action> | --denied'],
-  ['audit verify', '--file <export> | --key <verifier key>'],
+  ['audit verify', '--file <export> | --checkpoint <file> | --key <verifier key>'],
   ['audit export', '--out <file>'],
   ['doctor', '--url <url> | --passphrase-file <file>'],
 ];

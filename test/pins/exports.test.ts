@@ -14,6 +14,7 @@ it.each([
     'createGateway',
     'errorTable',
     'openDeployment',
+    'openStore',
     'protect',
     'protectFetch',
   ]],
