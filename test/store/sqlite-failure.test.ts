@@ -104,7 +104,7 @@ describe('SQLite in trouble', () => {
     await store.close();
   });
 
-  it('opens a file that it may not write for reading only', async () => {
+  it('opens a file that it may not write for reading only', async ({ skip }) => {
     const before = await openStore(`sqlite:${path}`, { clock });
     await issue(before.ca);
     await before.close();
@@ -112,7 +112,10 @@ describe('SQLite in trouble', () => {
     chmodSync(path, 0o444);
     chmodSync(directory, 0o555);
     // Root may write anything, so there somebody else tries.
-    const said = await writer([], root ? { uid: 65_534, gid: 65_534 } : {});
+    const said = await writer([], root ? { uid: 65_534, gid: 65_534 } : {}).catch((error: unknown) => {
+      if (root && String(error).includes('EACCES')) skip('run as root from a folder that nobody else may enter');
+      throw error;
+    });
     expect(said).toMatch(/^failed ERR_STORE_UNAVAILABLE the store .* cannot be used: it (is read-only|cannot be opened)/);
     chmodSync(directory, 0o755);
     chmodSync(path, 0o600);
