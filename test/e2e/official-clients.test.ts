@@ -49,7 +49,7 @@ describe.each<UpstreamKind>(['stdio', 'http', 'v1'])('the v1 client with a %s up
 
   it('calls a tool with progress', async () => {
     const progress: number[] = [];
-    const result = await client.callTool({ name: 'slow', arguments: { steps: 3, milliseconds: 10 } }, undefined, { onprogress: (one) => void progress.push(one.progress) });
+    const result = await client.callTool({ name: 'slow', arguments: { steps: 3, milliseconds: 100 } }, undefined, { onprogress: (one) => void progress.push(one.progress) });
     expect([firstText(result), progress]).toEqual(['3 steps', [1, 2, 3]]);
   });
 
@@ -126,7 +126,7 @@ describe.each<UpstreamKind>(['http', 'v1', 'v2'])('the v2 client, in a legacy re
       expect(names).toContain('echo');
       expect(names).not.toContain('delete_everything');
       const progress: number[] = [];
-      const result = await client.callTool({ name: 'slow', arguments: { steps: 2, milliseconds: 10 } }, { onprogress: (one) => void progress.push(one.progress) });
+      const result = await client.callTool({ name: 'slow', arguments: { steps: 2, milliseconds: 100 } }, { onprogress: (one) => void progress.push(one.progress) });
       expect([firstText(result), progress]).toEqual(['2 steps', [1, 2]]);
       expect((await client.readResource({ uri: 'file:///readme.txt' })).contents).toMatchObject([{ text: 'read me' }]);
       await expect(client.callTool({ name: 'delete_everything', arguments: {} })).rejects.toMatchObject({ code: -32602 });
