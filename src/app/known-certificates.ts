@@ -11,7 +11,8 @@ export interface KnownCertificateWorld {
 export const isKnownCertificate = async ({ store, clock, onError }: KnownCertificateWorld, issuerId: IssuerId, serial: SerialHex, thumbprint: string): Promise<boolean> => {
   const [record] = await store.findCertificates({ issuerId, serial, limit: 1 });
   // What a crash left behind was signed, perhaps, but never answered as issued: nobody should hold it.
-  if (record === undefined || record.state === 'intent' || (record.thumbprint !== undefined && record.thumbprint !== thumbprint)) return false;
+  if (record === undefined || record.state === 'intent' || record.state === 'unknownIssued') return false;
+  if (record.thumbprint !== thumbprint) return false;
   if (record.firstSeenAt === undefined) store.markSeen({ issuerId, serial }, clock.now()).catch((error: unknown) => onError(error, serial));
   return true;
 };
