@@ -7,7 +7,5 @@ export default defineConfig({
     hookTimeout: 60_000,
     pool: 'forks',
     maxWorkers: 2,
-    // Real processes and sockets on a machine that others use too; a test that needed its second try is reported as flaky.
-    retry: process.env['CI'] === undefined ? 0 : 1,
   },
 });
