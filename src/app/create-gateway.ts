@@ -164,6 +164,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     { headersTimeout: 10_000, requestTimeout: 30_000 },
     webListener({ limits: { bodyBytes: 1_024, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, clock }) }),
   );
+  publicServer.maxConnections = 1_000;
   const enrolling = () => ({ authority, gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, renewal: `${addresses.enrollUrl ?? ''}/renew`, present: presentPublicly });
   const enrollmentIdentity = await readServerIdentity(config.directory, passphrase);
   const enrollmentServer = createEnrollmentServer({
