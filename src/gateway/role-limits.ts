@@ -19,6 +19,7 @@ const rememberedUses = 10_000;
 export class RoleLimits {
   readonly #clock: Clock;
   readonly #uses = new Map<string, Use>();
+  #sweptAt = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -60,13 +61,21 @@ export class RoleLimits {
   #useOf(key: string, full: number, now: number): Use {
     let use = this.#uses.get(key);
     if (use === undefined) {
-      if (this.#uses.size >= rememberedUses) for (const [other, { running, refilledAt }] of this.#uses) if (running === 0 && now - refilledAt > forgottenAfterMs) this.#uses.delete(other);
+      if (this.#uses.size >= rememberedUses && now - this.#sweptAt > sweepEveryMs) this.#forgetIdle(now);
       use = { running: 0, left: full, refilledAt: now };
       this.#uses.set(key, use);
     }
     return use;
   }
+
+  #forgetIdle(now: number): void {
+    this.#sweptAt = now;
+    for (const [key, { running, refilledAt }] of this.#uses) if (running === 0 && now - refilledAt > forgottenAfterMs) this.#uses.delete(key);
+  }
 }
+
+/** Looking at all of them is not for every newcomer to pay. */
+const sweepEveryMs = 60_000;
 
 /** Longer than any rate's period takes to refill. */
 const forgottenAfterMs = 86_400_000;
