@@ -41,6 +41,14 @@ export type GateErrorCode =
   | 'ERR_MCP_INVALID_REQUEST'
   | 'ERR_MCP_BATCH'
   | 'ERR_MCP_REVISION'
+  | 'ERR_MCP_REVISION_UNSUPPORTED'
+  | 'ERR_MCP_ENVELOPE'
+  | 'ERR_MCP_HEADER_MISMATCH'
+  | 'ERR_MCP_CAPABILITY'
+  | 'ERR_MCP_STATE'
+  | 'ERR_MCP_CURSOR'
+  | 'ERR_MCP_TASK_UNKNOWN'
+  | 'ERR_MCP_UNTRANSLATABLE'
   | 'ERR_MCP_METHOD'
   | 'ERR_MCP_DENIED'
   | 'ERR_MCP_ARGUMENTS'
@@ -161,6 +169,14 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_MCP_INVALID_REQUEST: row(400, -32600, 1, 'invalid request'),
   ERR_MCP_BATCH: row(400, -32600, 1, 'batches are not part of this protocol revision'),
   ERR_MCP_REVISION: row(400, -32600, 1, 'unsupported protocol revision'),
+  ERR_MCP_REVISION_UNSUPPORTED: row(400, -32022, 1, 'unsupported protocol revision'),
+  ERR_MCP_ENVELOPE: row(400, -32602, 1, 'the request lacks what its protocol revision demands in params._meta'),
+  ERR_MCP_HEADER_MISMATCH: row(400, -32020, 1, 'the request headers and the body disagree'),
+  ERR_MCP_CAPABILITY: row(400, -32021, 1, 'the client must declare a capability that this request needs'),
+  ERR_MCP_STATE: row(200, -32602, 1, 'requestState was not given for this request, or has expired'),
+  ERR_MCP_CURSOR: row(200, -32602, 1, 'unknown cursor'),
+  ERR_MCP_TASK_UNKNOWN: row(200, -32602, 1, 'task not found'),
+  ERR_MCP_UNTRANSLATABLE: row(200, -32601, 1, 'this MCP server speaks another era of the protocol, which has no counterpart of this request'),
   ERR_MCP_METHOD: row(200, -32601, 1, 'method not found'),
   ERR_MCP_DENIED: row(200, -32602, 3, 'not found or not permitted'),
   ERR_MCP_ARGUMENTS: row(200, -32602, 3, 'these arguments are not permitted'),

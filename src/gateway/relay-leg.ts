@@ -28,6 +28,7 @@ export class RelayLeg implements Leg {
   async carry(exchange: Exchange): Promise<void> {
     const { front, principal, session, response, filter } = exchange;
     const answer = await this.#upstream.exchange({
+      era: 'legacy',
       method: front.method,
       principal,
       roles: exchange.roles,
@@ -68,7 +69,7 @@ export class RelayLeg implements Leg {
     const { code, message } = (JSON.parse(body) as { error: { code: number; message: string } }).error;
     await this.#upstream
       .exchange({
-        method: 'POST', principal, roles, session: session?.upstreamSession, protocolVersion: front.protocolVersion, lastEventId: undefined,
+        era: 'legacy', method: 'POST', principal, roles, session: session?.upstreamSession, protocolVersion: front.protocolVersion, lastEventId: undefined,
         messages: [{ kind: 'response', id, result: undefined, error: { code, message } }], body, signal: AbortSignal.timeout(refusalTimeoutMs),
       })
       // The stream goes on whether or not the server took the refusal.

@@ -12,13 +12,22 @@ export interface Revision {
   readonly versionHeader: 'required' | 'none';
 }
 
-/** Oldest first. The modern revision joins this table together with its own message reader. */
+/** Oldest first. */
 export const revisions: readonly Revision[] = [
   { name: '2024-11-05', era: 'legacy', batch: false, versionHeader: 'none' },
   { name: '2025-03-26', era: 'legacy', batch: true, versionHeader: 'none' },
   { name: '2025-06-18', era: 'legacy', batch: false, versionHeader: 'required' },
   { name: '2025-11-25', era: 'legacy', batch: false, versionHeader: 'required' },
+  { name: '2026-07-28', era: 'modern', batch: false, versionHeader: 'required' },
 ];
+
+/** What the gateway speaks to a modern MCP server by itself, and offers to modern MCP clients. */
+export const modernRevision = '2026-07-28';
+
+/** What the gateway speaks to a legacy MCP server by itself. */
+export const newestLegacyRevision = '2025-11-25';
+
+export const isModern = (name: string): boolean => byName.get(name)?.era === 'modern';
 
 /** What a request without `MCP-Protocol-Version` and without a session is taken for (revision 2025-06-18, transports). */
 export const assumedRevision = '2025-03-26';

@@ -11,6 +11,7 @@ import type { HttpAnswerLimits } from './http-answer.ts';
 import { failureOf } from './http-failure.ts';
 import { readTarget, RequestHeaders } from './http-request.ts';
 import type { HttpTarget } from './http-request.ts';
+import type { Era } from '../mcp/revisions.ts';
 import type { Upstream, UpstreamAnswer, UpstreamRequest } from './upstream.ts';
 import type { UpstreamLog } from './upstream-log.ts';
 
@@ -89,6 +90,13 @@ class HttpUpstream implements Upstream {
       this.#options.log.warn({ upstream: this.name, reason: failureOf(this.name, error).facts['reason'] }, 'upstream session could not be ended');
     }
   }
+
+  async eras(): Promise<readonly Era[]> {
+    return ['legacy'];
+  }
+
+  /** Nothing is held for a principal on this side. */
+  async endPrincipal(): Promise<void> {}
 
   async healthy(): Promise<boolean> {
     if (this.#closed) return false;

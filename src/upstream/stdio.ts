@@ -17,6 +17,7 @@ import type { StdioLimits } from './stdio-limits.ts';
 import { startChild } from './stdio-process.ts';
 import type { ChildExit, StdioChild } from './stdio-process.ts';
 import { StdioSession } from './stdio-session.ts';
+import type { Era } from '../mcp/revisions.ts';
 import type { Upstream, UpstreamAnswer, UpstreamRequest } from './upstream.ts';
 import type { UpstreamLog } from './upstream-log.ts';
 
@@ -88,6 +89,15 @@ class StdioUpstream implements Upstream {
     const session = this.#sessions.get(id);
     this.#sessions.delete(id);
     await session?.end(new SallyportError('ERR_UPSTREAM_EXITED', 'the session was ended: initialize a new one', { facts: { upstream: this.name } }));
+  }
+
+  async eras(): Promise<readonly Era[]> {
+    return ['legacy'];
+  }
+
+  async endPrincipal(principalId: string): Promise<void> {
+    const own = [...this.#sessions].filter(([, session]) => session.principalId === principalId);
+    await Promise.all(own.map(([id]) => this.endSession(id)));
   }
 
   async healthy(): Promise<boolean> {

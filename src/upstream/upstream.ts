@@ -4,8 +4,11 @@
  */
 import type { Principal } from '../identity/principal.ts';
 import type { JsonRpcMessage } from '../mcp/message.ts';
+import type { Era } from '../mcp/revisions.ts';
 
 export interface UpstreamRequest {
+  /** Of the messages; an upstream gets only requests of the eras it speaks. Modern ones are POSTs of one message, without a session. */
+  readonly era: Era;
   readonly method: 'POST' | 'GET' | 'DELETE';
   readonly principal: Principal;
   readonly roles: readonly string[];
@@ -17,6 +20,8 @@ export interface UpstreamRequest {
   /** POST only: the messages, parsed once, and their exact text to carry on. */
   readonly messages: readonly JsonRpcMessage[];
   readonly body: string | undefined;
+  /** Modern only: the client's `Mcp-Param-*` headers by lower-case name, values untouched. Method and name headers are made from the message. */
+  readonly paramHeaders?: Readonly<Record<string, string>> | undefined;
   /** Aborted when the peer went away, was revoked or ran out of time. */
   readonly signal: AbortSignal;
 }
@@ -39,6 +44,11 @@ export type UpstreamAnswer =
 
 export interface Upstream {
   readonly name: string;
+  /**
+   * The eras the MCP server speaks by itself, found out once by asking it (`server/discover`) unless configured.
+   * Rejects with `ERR_UPSTREAM_*` while that cannot be found out; then it is asked again next time.
+   */
+  eras(): Promise<readonly Era[]>;
   /** Rejects with `SallyportError`: `ERR_UPSTREAM_*`, or `ERR_MCP_SESSION_UNKNOWN` when the upstream's session is gone. */
   exchange(request: UpstreamRequest): Promise<UpstreamAnswer>;
   /**
@@ -46,6 +56,8 @@ export interface Upstream {
    * Exchanges and streams of a stdio session end before the call returns; the promise waits for the child to be gone.
    */
   endSession(session: string): Promise<void>;
+  /** Ends what is held for a principal without a session, such as the child of its modern requests: once its certificate has lost its right. */
+  endPrincipal(principalId: string): Promise<void>;
   /** Whether the upstream can be used now; for /readyz. */
   healthy(): Promise<boolean>;
   close(): Promise<void>;

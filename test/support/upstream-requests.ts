@@ -22,6 +22,7 @@ export const principalNamed = (commonName: string): Principal => ({
 });
 
 const base = {
+  era: 'legacy' as const,
   principal: principalNamed('agent-7'),
   roles: ['analyst'],
   session: undefined,
