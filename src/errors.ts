@@ -64,12 +64,14 @@ export type GateErrorCode =
   | 'ERR_LIMIT_REQUESTS'
   | 'ERR_LIMIT_RATE'
   | 'ERR_LIMIT_CONCURRENT'
+  | 'ERR_LIMIT_SUBSCRIPTIONS'
   // Upstream
   | 'ERR_UPSTREAM_UNREACHABLE'
   | 'ERR_UPSTREAM_EXITED'
   | 'ERR_UPSTREAM_TIMEOUT'
   | 'ERR_UPSTREAM_INVALID'
   | 'ERR_UPSTREAM_TOO_LARGE'
+  | 'ERR_UPSTREAM_CREDENTIAL'
   // Evidence
   | 'ERR_AUDIT_UNAVAILABLE'
   | 'ERR_AUDIT_TAMPERED'
@@ -191,11 +193,13 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_LIMIT_REQUESTS: row(429, -32002, 1, 'too many requests in flight'),
   ERR_LIMIT_RATE: row(429, -32002, 1, 'too many calls'),
   ERR_LIMIT_CONCURRENT: row(429, -32002, 1, 'too many calls at once'),
+  ERR_LIMIT_SUBSCRIPTIONS: row(429, -32002, 1, 'too many subscriptions'),
   ERR_UPSTREAM_UNREACHABLE: row(502, -32003, 1, 'the MCP server cannot be reached'),
   ERR_UPSTREAM_EXITED: row(502, -32003, 1, 'the MCP server ended'),
   ERR_UPSTREAM_TIMEOUT: row(504, -32003, 1, 'the MCP server did not answer in time'),
   ERR_UPSTREAM_INVALID: row(502, -32003, 1, 'the MCP server sent an invalid answer'),
   ERR_UPSTREAM_TOO_LARGE: row(502, -32003, 1, 'the MCP server sent too much'),
+  ERR_UPSTREAM_CREDENTIAL: row(502, -32003, 1, 'the gateway has no usable credential of this agent for the MCP server'),
   ERR_AUDIT_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_AUDIT_TAMPERED: row(500, -32603, 3, 'the audit log was altered'),
   ERR_AUDIT_KEY: row(500, -32603, 1, 'the audit log key cannot be used'),

@@ -59,6 +59,9 @@ const limits = z.strictObject({
   sessionsPerPrincipal: count(1, 1_000_000).default(32).describe('MCP sessions one agent may hold; more are answered 429'),
   streamsPerPrincipal: count(1, 1_000_000).default(16).describe('Open SSE streams one agent may hold'),
   requestsPerPrincipal: count(1, 1_000_000).default(64).describe('Requests of one agent in flight at once'),
+  subscriptionsPerPrincipal: count(1, 1_000_000).default(16).describe('Open `subscriptions/listen` streams one agent may hold'),
+  subscribedResourcesPerPrincipal: count(1, 1_000_000).default(256).describe('Resources one agent may watch at once, in all its sessions and streams'),
+  callTimeoutMs: count(100, 604_800_000).default(3_600_000).describe('Longest time one call may run, whatever it reports meanwhile'),
   sessionIdleMs: count(1_000, 604_800_000).default(1_800_000).describe('A session without a request or an open stream ends after this time'),
   upstreamTimeoutMs: count(100, 86_400_000).default(120_000).describe('Time an upstream has for an answer, or between two events of a stream'),
   eventBufferPerStream: count(1, 1_000_000).default(256).describe('Events kept for a stream that a client may resume'),
@@ -73,6 +76,7 @@ const gateway = z.strictObject({
   allowedHosts: z.array(hostName).optional().describe('Host names accepted in the Host header. Default: the hosts of `url`, `enrollUrl` and `listen`, and the loopback names when it listens on loopback'),
   allowedOrigins: z.array(origin).default([]).describe('Origins of web pages that may call the gateway; a request with any other Origin is refused'),
   minTlsVersion: z.enum(['TLSv1.3', 'TLSv1.2'], { error: 'must be TLSv1.3 or TLSv1.2' }).default('TLSv1.3').describe('Oldest TLS version accepted'),
+  eras: z.enum(['both', 'legacy', 'modern'], { error: 'must be both, legacy or modern' }).default('both').describe('Protocol eras served: legacy is 2024-11-05 to 2025-11-25, modern is 2026-07-28'),
   limits: limits.prefault({}).describe('Caps for each agent'),
 });
 

@@ -34,6 +34,8 @@ export interface Session {
   readonly inFlight: Map<RequestId, InFlight>;
   /** Requests of the MCP server awaiting the client's response, each answerable once, with the progress token it put into them. */
   readonly awaited: Map<RequestId, RequestId | undefined>;
+  /** Resources it subscribed to, each with what gives its place in the quota back. */
+  readonly subscribed: Map<string, () => void>;
 }
 
 export interface SessionLimits {
@@ -100,6 +102,7 @@ export class SessionTable {
       exchanges: new Set(),
       inFlight: new Map(),
       awaited: new Map(),
+      subscribed: new Map(),
     };
     this.#byId.set(session.id, session);
     this.#byPrincipal.set(principal.id, (this.#byPrincipal.get(principal.id) ?? 0) + 1);
@@ -132,6 +135,8 @@ export class SessionTable {
     this.#giveBack(session.principalId);
     remove(this.#byCertificate, keyOf(session), session);
     for (const abort of session.exchanges) abort(reason);
+    for (const give of session.subscribed.values()) give();
+    session.subscribed.clear();
     this.#options.onEnd(session, cause);
   }
 

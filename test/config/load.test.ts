@@ -30,7 +30,7 @@ describe('an empty sallyport.yaml', () => {
         allowedHosts: ['localhost', '127.0.0.1', '[::1]'],
         allowedOrigins: [],
         minTlsVersion: 'TLSv1.3',
-        limits: { bodyBytes: 4_194_304, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 32, streamsPerPrincipal: 16, requestsPerPrincipal: 64, sessionIdleMs: 1_800_000, upstreamTimeoutMs: 120_000, eventBufferPerStream: 256 },
+        limits: { bodyBytes: 4_194_304, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 32, streamsPerPrincipal: 16, requestsPerPrincipal: 64, subscriptionsPerPrincipal: 16, subscribedResourcesPerPrincipal: 256, callTimeoutMs: 3_600_000, sessionIdleMs: 1_800_000, upstreamTimeoutMs: 120_000, eventBufferPerStream: 256 },
       },
       ca: { keyAlgorithm: 'p256', defaultTtl: 86_400_000, maxTtl: 7_776_000_000, maxLivePerAgent: 2 },
       policyFile: '/srv/port/policy.yaml',

@@ -26,6 +26,16 @@ const codeOf = (act: () => unknown): unknown => {
 };
 
 describe('a session', () => {
+  it('gives back the places of what it subscribed to when it ends', () => {
+    const { table } = tableOf();
+    const session = table.create(alice, facts);
+    const given: string[] = [];
+    for (const uri of ['file:///1', 'file:///2']) session.subscribed.set(uri, () => given.push(uri));
+    table.end(session, 'deleted');
+    table.end(session, 'closed');
+    expect(given).toEqual(['file:///1', 'file:///2']);
+  });
+
   it('is found by its principal on its upstream only, and a foreign one is as unknown as any', () => {
     const { table } = tableOf();
     const session = table.create(alice, facts);

@@ -23,6 +23,7 @@ export interface TestGatewayOptions {
   readonly allowedHosts?: readonly string[];
   readonly allowedOrigins?: readonly string[];
   readonly auditArguments?: 'digest' | 'full';
+  readonly eras?: 'legacy' | 'modern' | 'both';
 }
 
 export interface TestGateway {
@@ -76,7 +77,7 @@ bindings:
 
 const defaultLimits: GatewayLimits = {
   bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 32, streamsPerPrincipal: 16, requestsPerPrincipal: 64,
-  sessionIdleMs: 1_800_000, answerBytes: 16 * 1024 * 1024,
+  subscriptionsPerPrincipal: 16, subscribedResourcesPerPrincipal: 256, sessionIdleMs: 1_800_000, answerBytes: 16 * 1024 * 1024,
 };
 
 export const startTestGateway = async (options: TestGatewayOptions = {}): Promise<TestGateway> => {
@@ -99,6 +100,7 @@ export const startTestGateway = async (options: TestGatewayOptions = {}): Promis
     allowedHosts: options.allowedHosts ?? ['localhost', '127.0.0.1'],
     allowedOrigins: options.allowedOrigins ?? [],
     minTlsVersion: 'TLSv1.3',
+    eras: options.eras,
     auditArguments: options.auditArguments ?? 'digest',
     randomness: systemRandomness,
     log: { info: log, warn: log, error: log },
