@@ -6,7 +6,10 @@ import { SallyportError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
 import { filterByShape, filterResult, needsFilter } from '../mcp/filters.ts';
 import type { HasClass } from '../mcp/filters.ts';
-import { isRequestId } from '../mcp/read-messages.ts';
+import { isObject, isRequestId } from '../mcp/read-messages.ts';
+import type { Era } from '../mcp/revisions.ts';
+import { acknowledged, wanted } from '../mcp/subscriptions.ts';
+import type { Subscription } from '../mcp/subscriptions.ts';
 import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
 import { classifyServerMessage } from '../mcp/method-table.ts';
 import type { RequestId } from '../mcp/message.ts';
@@ -16,6 +19,11 @@ import type { SseEvent } from '../upstream/upstream.ts';
 import type { InFlight, Session } from './sessions.ts';
 
 export interface AnswerFilterOptions {
+  readonly era: Era;
+  /** Modern: the level of log messages that the request asked for, if any. */
+  readonly logLevel?: string | undefined;
+  /** Of `subscriptions/listen`. */
+  readonly subscription?: Subscription | undefined;
   readonly upstream: string;
   readonly principal: Principal;
   readonly session: () => Session | undefined;
@@ -91,7 +99,7 @@ export class AnswerFilter {
     const message = value as Readonly<Record<string, unknown>>;
     // Two readers could take it for two things: we for a request, the client for the response to its own.
     if (message.method !== undefined && ('result' in message || 'error' in message)) throw invalidAnswer('a message that is request and response in one');
-    if (typeof message.method === 'string') return this.#fromServer(message, message.method) ? text : undefined;
+    if (typeof message.method === 'string') return this.#fromServer(message, message.method, text);
     const id = message.id;
     if (typeof id !== 'string' && typeof id !== 'number') {
       // An error about a request the upstream could not read carries no id; nothing in it was filtered for.
@@ -117,18 +125,33 @@ export class AnswerFilter {
     return stringifyLossless({ ...whole, result: filterResult(upstream, asked.method, asked.params, whole.result, allows, hasClass) });
   }
 
-  #fromServer(message: Readonly<Record<string, unknown>>, method: string): boolean {
-    const kind = classifyServerMessage(this.#options.upstream, message, this.#options.allows);
+  #fromServer(message: Readonly<Record<string, unknown>>, method: string, text: string): string | undefined {
+    const { upstream, allows, era } = this.#options;
+    const kind = classifyServerMessage(upstream, message, allows, era);
     if (kind === 'drop') {
       if (isRequestId(message.id)) this.#options.onDroppedRequest(message.id);
-      return false;
+      return undefined;
     }
+    if (era === 'modern') return this.#modernNotification(method, text);
     const session = this.#options.session();
     if (kind === 'request' && (typeof message.id === 'string' || typeof message.id === 'number')) {
       const token = (message.params as { _meta?: { progressToken?: unknown } } | undefined)?._meta?.progressToken;
       if (session !== undefined) awaitAnswer(session, message.id, isRequestId(token) ? token : undefined);
     }
-    return method !== '';
+    return text;
+  }
+
+  /** Nothing but what the one request of this exchange asked for. */
+  #modernNotification(method: string, text: string): string | undefined {
+    const { subscription, logLevel, upstream, allows } = this.#options;
+    if (subscription === undefined) {
+      if (method === 'notifications/progress') return text;
+      return method === 'notifications/message' && logLevel !== undefined && allows({ kind: 'logging', upstream }) ? text : undefined;
+    }
+    const message = reparse(text);
+    const params = isObject(message.params) ? message.params : {};
+    if (!wanted(subscription, method, params)) return undefined;
+    return method === 'notifications/subscriptions/acknowledged' ? stringifyLossless({ ...message, params: acknowledged(subscription, params) }) : text;
   }
 
   #learnRevision(result: unknown): void {

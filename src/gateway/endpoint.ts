@@ -6,12 +6,19 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { codeOf, SallyportError } from '../errors.ts';
 import { CodedError } from '../../ca/errors.ts';
 import { withoutTasks } from '../mcp/client-capabilities.ts';
+import { subscriptionIdKey } from '../mcp/envelope.ts';
+import { classify, modernRevisions } from '../mcp/era.ts';
+import type { Classified } from '../mcp/era.ts';
 import { isRequestId, readMessages } from '../mcp/read-messages.ts';
 import type { ReadMessages } from '../mcp/read-messages.ts';
 import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
 import { referenceOf } from '../mcp/method-table.ts';
 import { assumedRevision, batchAllowed, isKnownRevision } from '../mcp/revisions.ts';
+import type { Era } from '../mcp/revisions.ts';
+import { withParams } from '../mcp/rewrite.ts';
 import type { Sealer } from '../mcp/sealing.ts';
+import { allowedSubscription, filterOf } from '../mcp/subscriptions.ts';
+import type { Principal } from '../identity/principal.ts';
 import type { VerifiedPeer } from '../tls/verified-peer.ts';
 import { endStream, jsonRpcError, sendError, sendJson } from './answer.ts';
 import { AnswerFilter } from './answer-filter.ts';
@@ -36,12 +43,18 @@ export interface EndpointOptions {
   readonly sealer: Sealer;
   readonly front: FrontOptions;
   readonly limits: BodyLimits;
+  /** Requests of another era are refused. */
+  readonly eras: 'legacy' | 'modern' | 'both';
+  /** A principal was let through without a session, so that what it leaves behind can be ended with its certificate. */
+  readonly onModern: (principal: Principal) => void;
   /** For what the peer is not told: constant message, facts as fields. */
   readonly onFailure: (error: unknown, caller: Caller) => void;
 }
 
 export class McpEndpoint {
   readonly #options: EndpointOptions;
+  /** Ends a listening stream in good order. */
+  readonly #listening = new Set<() => void>();
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -66,16 +79,69 @@ export class McpEndpoint {
     }
   }
 
+  /** Tells everyone who listens that nothing more will come. */
+  endSubscriptions(): void {
+    for (const end of this.#listening) end();
+  }
+
   async #handle(work: Work): Promise<void> {
     const { request, caller } = work;
     const { principal } = caller;
-    const { quota, limits, sessions } = this.#options;
+    const { quota, limits, eras } = this.#options;
     const front = readFront(request, this.#options.front);
-    work.releases.push(front.method === 'GET' ? quota.takeStream(principal.id) : quota.takeRequest(principal.id));
-    const body = front.method === 'POST' ? withoutTasks(readMessages(await readBody(request, limits))) : undefined;
+    if (front.method !== 'POST' && eras === 'modern') throw new SallyportError('ERR_HTTP_METHOD', 'the modern era has POST only', { facts: { method: front.method } });
+    const release = front.method === 'GET' ? quota.takeStream(principal.id) : quota.takeRequest(principal.id);
+    work.releases.push(release);
+    const read = front.method === 'POST' ? readMessages(await readBody(request, limits)) : undefined;
     // Cut while the last of the body was on its way.
     if (request.socket.destroyed) throw new SallyportError('ERR_HTTP_BODY_INCOMPLETE', 'the connection closed before the request was decided');
-    work.id = firstId(body?.messages);
+    work.id = firstId(read?.messages);
+    const classified = read === undefined ? undefined : classify({ protocolVersion: front.protocolVersion, method: front.mcpMethod, name: front.mcpName }, read);
+    if (read === undefined || classified?.era !== 'modern') {
+      if (eras === 'modern') throw unsupportedEra(front.protocolVersion, read?.messages);
+      await this.#legacy(work, front, read === undefined ? undefined : withoutTasks(read));
+      return;
+    }
+    if (eras === 'legacy') throw new SallyportError('ERR_MCP_REVISION', 'this gateway is configured for the legacy era only', { facts: { revision: classified.revision } });
+    if (classified.message.method === 'subscriptions/listen') {
+      // It stays open for hours: counted with the streams, not with the calls.
+      work.releases.push(quota.takeStream(principal.id));
+      release();
+    }
+    await this.#modern(work, front, read, classified);
+  }
+
+  /** A request that stands on its own: no session, one message, one answer. */
+  async #modern(work: Work, front: Front, given: ReadMessages, { message, envelope }: Extract<Classified, { era: 'modern' }>): Promise<void> {
+    const { response, caller, pending } = work;
+    const { gate, roleLimits, onModern } = this.#options;
+    const { principal } = caller;
+    const subscription = message.method === 'subscriptions/listen' && message.kind === 'request'
+      ? allowedSubscription(this.upstream, message.params, (action) => gate.decide(principal, action).effect === 'allow', (capability) => gate.grantsOf(principal).has(this.upstream, capability))
+      : undefined;
+    const read = subscription === undefined ? given : withParams(given, (params) => ({ ...params, notifications: filterOf(subscription, params.notifications) }));
+    const admission = gate.admit(caller, read, 'modern');
+    work.decided = true;
+    if (admission.outcome === 'refused') {
+      answerRefused(response, admission.answers, { batch: false, era: 'modern' });
+      return;
+    }
+    if (message.kind === 'notification') {
+      // Nothing is in flight that it could be about: what belongs to a request, its own stream carries.
+      for (const decided of admission.decisions) gate.record(caller, decided, { outcome: 'allowed', reason: 'notForwarded' });
+      response.writeHead(202, { 'content-length': 0 }).end();
+      return;
+    }
+    if (message.method === 'tools/call') work.releases.push(roleLimits.take(principal.id, gate.grantsOf(principal).limits, 1));
+    pending.set(message.id, { method: message.method, params: message.params });
+    onModern(principal);
+    await this.#carry(work, { front, era: 'modern', envelope, subscription, session: undefined, call: admission.call, body: read }, admission.decisions);
+  }
+
+  async #legacy(work: Work, front: Front, body: ReadMessages | undefined): Promise<void> {
+    const { caller } = work;
+    const { principal } = caller;
+    const { sessions } = this.#options;
     const session = front.sessionId === undefined ? undefined : sessions.use(front.sessionId, principal, this.upstream);
     work.caller = { ...caller, session: session?.id };
     const initializing = isInitialize(body?.messages);
@@ -101,16 +167,16 @@ export class McpEndpoint {
       work.response.writeHead(200, { 'content-length': 0 }).end();
       return;
     }
-    await this.#carry(work, { front, session, call: undefined, body: undefined }, []);
+    await this.#carry(work, { front, ...ofLegacy, session, call: undefined, body: undefined }, []);
   }
 
   /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
   async #post(work: Work, front: Front, session: Session | undefined, body: ReadMessages): Promise<void> {
     const { response, caller, pending } = work;
-    const admission = this.#options.gate.admit(caller, body);
+    const admission = this.#options.gate.admit(caller, body, 'legacy');
     if (admission.outcome === 'refused') {
       work.decided = true;
-      answerRefused(response, admission.answers, body.batch);
+      answerRefused(response, admission.answers, { batch: body.batch, era: 'legacy' });
       return;
     }
     const calls = body.messages.filter((message) => message.kind === 'request' && message.method === 'tools/call').length;
@@ -133,10 +199,10 @@ export class McpEndpoint {
     }
     if (session !== undefined) remember(session, pending);
     work.decided = true;
-    await this.#carry(work, { front, session, call: admission.call, body }, admission.decisions);
+    await this.#carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
   }
 
-  async #carry(work: Work, what: Pick<Exchange, 'front' | 'session' | 'call' | 'body'>, decisions: readonly DecidedMessage[]): Promise<void> {
+  async #carry(work: Work, what: Carried, decisions: readonly DecidedMessage[]): Promise<void> {
     const { gate, sessions, leg } = this.#options;
     const { response, caller, pending } = work;
     const record = new CallRecord(gate, caller, decisions);
@@ -149,12 +215,19 @@ export class McpEndpoint {
     const exchange = this.#exchange(work, { ...what, signal: aborting.signal }, record);
     exchange.session?.exchanges.add(abort);
     for (const [id, inFlight] of pending) inFlight.onCancelled = () => this.#endCancelled(exchange, { id, pending, abort });
+    const endListening = what.subscription === undefined ? undefined : (): void => {
+      endSubscription(response, pending.keys());
+      abort(new SallyportError('ERR_DRAINING', 'the gateway is shutting down: listen again in a moment'));
+    };
+    if (endListening !== undefined) this.#listening.add(endListening);
     let failure: unknown;
     try {
       await leg.carry(exchange);
       // Ended from here: what the upstream had left to say is not waited for.
       if (aborting.signal.aborted && !response.writableEnded) throw aborting.signal.reason;
     } catch (error) {
+      // Ended in good order by ourselves.
+      if (response.writableEnded && codeOf(aborting.signal.reason) === 'ERR_DRAINING') return;
       failure = aborting.signal.aborted ? aborting.signal.reason : error;
       const code = codeOf(failure);
       // Event ids the client holds lead to answers it may still fetch; without one there is no way back.
@@ -163,6 +236,7 @@ export class McpEndpoint {
       work.resumable = exchange.filter.resumable && !sessionIsGone.has(code) && code !== 'ERR_AUDIT_UNAVAILABLE';
       throw failure;
     } finally {
+      if (endListening !== undefined) this.#listening.delete(endListening);
       response.off('close', onClose);
       exchange.session?.exchanges.delete(abort);
       for (const inFlight of pending.values()) delete inFlight.onCancelled;
@@ -170,7 +244,7 @@ export class McpEndpoint {
     }
   }
 
-  #exchange(work: Work, what: Pick<Exchange, 'front' | 'session' | 'call' | 'body' | 'signal'>, record: CallRecord): Exchange {
+  #exchange(work: Work, what: Carried & Pick<Exchange, 'signal'>, record: CallRecord): Exchange {
     const { gate, sealer, sessions } = this.#options;
     const { request, response, caller, pending } = work;
     const { principal } = caller;
@@ -178,6 +252,7 @@ export class McpEndpoint {
       request, response, caller, ...what, principal, dropped: [],
       roles: gate.grantsOf(principal).roles,
       filter: new AnswerFilter({
+        era: what.era, logLevel: what.envelope?.logLevel, subscription: what.subscription,
         upstream: this.upstream, principal, sealer, pending,
         session: () => exchange.session,
         allows: (action) => gate.decide(principal, action).effect === 'allow',
@@ -242,6 +317,10 @@ interface Work {
   resumable?: boolean;
 }
 
+type Carried = Pick<Exchange, 'front' | 'era' | 'envelope' | 'subscription' | 'session' | 'call' | 'body'>;
+
+const ofLegacy = { era: 'legacy', envelope: undefined, subscription: undefined } as const;
+
 /** What the upstream fails with when it holds nothing of the session any more. */
 const sessionIsGone: ReadonlySet<string> = new Set(['ERR_MCP_SESSION_UNKNOWN', 'ERR_UPSTREAM_EXITED']);
 
@@ -296,8 +375,26 @@ const checkRevision = ({ protocolVersion: named }: Front, session: Session | und
   }
 };
 
-const answerRefused = (response: ServerResponse, answers: readonly { id: RequestId; code: Parameters<typeof jsonRpcError>[1] }[], batch: boolean): void => {
+const unsupportedEra = (named: string | undefined, messages: readonly JsonRpcMessage[] | undefined): SallyportError => {
+  const [message] = messages ?? [];
+  const asked = message?.kind === 'request' && message.method === 'initialize' ? message.params?.protocolVersion : named;
+  return new SallyportError('ERR_MCP_REVISION_UNSUPPORTED', 'this gateway is configured for the modern era only', {
+    facts: { supported: modernRevisions, requested: typeof asked === 'string' ? asked.slice(0, 64) : undefined },
+  });
+};
+
+/** The empty result that tells a listener its subscription ended, not the connection (revision 2026-07-28). */
+const endSubscription = (response: ServerResponse, ids: Iterable<RequestId>): void => {
+  if (!response.headersSent || response.writableEnded || response.destroyed) return;
+  for (const id of ids) {
+    response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result: { resultType: 'complete', _meta: { [subscriptionIdKey]: id } } })}\n\n`);
+  }
+  response.end();
+};
+
+const answerRefused = (response: ServerResponse, answers: readonly { id: RequestId; code: Parameters<typeof jsonRpcError>[1] }[], { batch, era }: { batch: boolean; era: Era }): void => {
   const texts = answers.map(({ id, code }) => jsonRpcError(id, code));
   if (texts.length === 0) response.writeHead(202, { 'content-length': 0 }).end();
-  else sendJson(response, 200, batch ? `[${texts.join(',')}]` : (texts[0] ?? ''));
+  // The modern era says in the status, too, that a method does not exist.
+  else sendJson(response, era === 'modern' && answers[0]?.code === 'ERR_MCP_METHOD' ? 404 : 200, batch ? `[${texts.join(',')}]` : (texts[0] ?? ''));
 };

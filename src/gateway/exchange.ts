@@ -1,8 +1,11 @@
 /** What the parts of the gateway hand to each other for one admitted HTTP exchange. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Principal } from '../identity/principal.ts';
+import type { Envelope } from '../mcp/envelope.ts';
 import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
 import type { ReadMessages } from '../mcp/read-messages.ts';
+import type { Era } from '../mcp/revisions.ts';
+import type { Subscription } from '../mcp/subscriptions.ts';
 import type { AnswerFilter } from './answer-filter.ts';
 import type { Front } from './front.ts';
 import type { AuthorizedMessages, Caller } from './gate.ts';
@@ -13,6 +16,11 @@ export interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly front: Front;
+  readonly era: Era;
+  /** Of a modern request. */
+  readonly envelope: Envelope | undefined;
+  /** Of `subscriptions/listen`: what its stream may carry. */
+  readonly subscription: Subscription | undefined;
   readonly caller: Caller;
   readonly principal: Principal;
   readonly roles: readonly string[];
@@ -36,6 +44,8 @@ export interface Leg {
   readonly upstream: string;
   carry(exchange: Exchange): Promise<void>;
   endSession(session: Session): Promise<void>;
+  /** Ends what the upstream holds for a principal without a session. */
+  endPrincipal(principalId: string): Promise<void>;
 }
 
 export const isInitialize = (messages: readonly JsonRpcMessage[] | undefined): boolean =>

@@ -16,6 +16,11 @@ export interface Front {
   readonly sessionId: string | undefined;
   readonly protocolVersion: string | undefined;
   readonly lastEventId: string | undefined;
+  /** `Mcp-Method` and `Mcp-Name`, as they came. */
+  readonly mcpMethod: string | undefined;
+  readonly mcpName: string | undefined;
+  /** `Mcp-Param-*` by lower-case name, as they came. */
+  readonly paramHeaders: Readonly<Record<string, string>> | undefined;
   readonly acceptsJson: boolean;
   readonly acceptsStream: boolean;
 }
@@ -58,6 +63,9 @@ export const readFront = (request: IncomingMessage, options: FrontOptions): Fron
     sessionId: opaqueHeader(headers['mcp-session-id'], 'mcp-session-id'),
     protocolVersion: opaqueHeader(headers['mcp-protocol-version'], 'mcp-protocol-version'),
     lastEventId: opaqueHeader(headers['last-event-id'], 'last-event-id'),
+    mcpMethod: textHeader(headers['mcp-method']),
+    mcpName: textHeader(headers['mcp-name']),
+    paramHeaders: paramHeadersOf(headers),
     acceptsJson: accepts(accept, 'application/json', 'application/*'),
     acceptsStream: accepts(accept, 'text/event-stream', 'text/*'),
   };
@@ -75,7 +83,7 @@ const checkRawHeaders = (raw: readonly string[]): void => {
     if (methodOverrides.has(name)) {
       throw new SallyportError('ERR_HTTP_HEADER', 'method override headers are refused: send the method itself', { facts: { header: name } });
     }
-    if (!singletons.has(name)) continue;
+    if (!singletons.has(name) && !name.startsWith(paramPrefix)) continue;
     seen ??= new Set();
     if (seen.has(name)) throw new SallyportError('ERR_HTTP_HEADER', 'a header that must appear once appears twice', { facts: { header: name } });
     seen.add(name);
@@ -96,6 +104,20 @@ const opaqueHeader = (value: string | string[] | undefined, name: string): strin
     throw new SallyportError('ERR_HTTP_HEADER', 'a header holds characters or a length that MCP does not allow', { facts: { header: name } });
   }
   return value;
+};
+
+/** Once only, as the check of the raw headers has made sure. */
+const textHeader = (value: string | string[] | undefined): string | undefined => (typeof value === 'string' ? value : undefined);
+
+const paramPrefix = 'mcp-param-';
+
+const paramHeadersOf = (headers: IncomingMessage['headers']): Readonly<Record<string, string>> | undefined => {
+  let found: Record<string, string> | undefined;
+  for (const name in headers) {
+    const value = headers[name];
+    if (name.startsWith(paramPrefix) && typeof value === 'string') (found ??= {})[name] = value;
+  }
+  return found;
 };
 
 const accepts = (accept: string, exact: string, range: string): boolean =>

@@ -9,6 +9,7 @@ import { hasLookAlikes } from '../mcp/look-alike.ts';
 import { actionsOf } from '../mcp/method-table.ts';
 import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
 import type { ReadMessages } from '../mcp/read-messages.ts';
+import type { Era } from '../mcp/revisions.ts';
 import { authorize, grantsOf } from '../policy/authorize.ts';
 import type { EffectiveGrants } from '../policy/authorize.ts';
 import type { Action, Decision } from '../policy/decision.ts';
@@ -100,9 +101,9 @@ export class Gate {
    * whole or not at all, so that a denied call cannot ride along (mcp.md row 1).
    * @throws SallyportError `ERR_AUDIT_UNAVAILABLE` while decisions cannot be recorded
    */
-  admit(caller: Caller, { messages, exactNumbers }: Pick<ReadMessages, 'messages' | 'exactNumbers'>): Admission {
+  admit(caller: Caller, { messages, exactNumbers }: Pick<ReadMessages, 'messages' | 'exactNumbers'>, era: Era): Admission {
     this.assertRecording();
-    const decided = messages.map((message) => this.#decideMessage(caller, message, exactNumbers));
+    const decided = messages.map((message) => this.#decideMessage(caller, message, { exactNumbers, era }));
     if (decided.every(({ code }) => code === undefined)) {
       // The assertion is the proof: every message above was decided and allowed.
       return { outcome: 'admitted', call: { messages } as AuthorizedMessages, decisions: decided };
@@ -149,8 +150,8 @@ export class Gate {
     this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason });
   }
 
-  #decideMessage(caller: Caller, message: JsonRpcMessage, exactNumbers: boolean): DecidedMessage & { readonly code: GateErrorCode | undefined } {
-    const gate = actionsOf(caller.upstream, message);
+  #decideMessage(caller: Caller, message: JsonRpcMessage, { exactNumbers, era }: { exactNumbers: boolean; era: Era }): DecidedMessage & { readonly code: GateErrorCode | undefined } {
+    const gate = actionsOf(caller.upstream, message, era);
     const connected = this.decide(caller.principal, { kind: 'connect', upstream: caller.upstream });
     if (connected.effect === 'deny') return { message, decision: connected, action: undefined, code: 'ERR_MCP_DENIED' };
     if (gate.kind === 'unknown') {

@@ -1,7 +1,7 @@
 /** The gateway assembled: one mutual-TLS port, one gate, one session table, an endpoint per upstream. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
-import type { AuditEvent, Clock, IssuerId, Randomness } from '../../ca/ports.ts';
+import type { AuditEvent, Clock, IssuerId, Randomness, SerialHex } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
 import { Sealer } from '../mcp/sealing.ts';
 import { endpointPath, namedPath } from '../config/endpoint-path.ts';
@@ -26,6 +26,7 @@ import { Quota } from './quota.ts';
 import type { QuotaLimits } from './quota.ts';
 import { RoleLimits } from './role-limits.ts';
 import { RelayLeg } from './relay-leg.ts';
+import { SessionlessCallers } from './sessionless-callers.ts';
 import { SessionTable } from './sessions.ts';
 import type { SessionLimits } from './sessions.ts';
 import type { BodyLimits } from './body.ts';
@@ -49,6 +50,8 @@ export interface GatewayParts {
   readonly allowedHosts: readonly string[];
   readonly allowedOrigins: readonly string[];
   readonly minTlsVersion: 'TLSv1.3' | 'TLSv1.2';
+  /** Protocol eras served. Default both. */
+  readonly eras?: 'legacy' | 'modern' | 'both' | undefined;
   readonly auditArguments: 'digest' | 'full';
   readonly isKnown?: PeerChecks['isKnown'];
   readonly clock: Clock;
@@ -77,6 +80,7 @@ export class Gateway {
   readonly #quota: Quota;
   readonly #serving: Pick<McpServerOptions, 'connections' | 'isDraining' | 'refuse'>;
   readonly #stopFollowing: () => void;
+  readonly #without = new SessionlessCallers();
   #draining = false;
 
   constructor(parts: GatewayParts) {
@@ -100,7 +104,10 @@ export class Gateway {
     const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
     const names = [...this.#legs.keys()];
     const endpoints = this.#endpoints = new Map([...this.#legs].flatMap(([name, leg]) => {
-      const endpoint = new McpEndpoint({ leg, gate: this.gate, sessions: this.sessions, quota, roleLimits, sealer, limits, front: parts, onFailure });
+      const endpoint = new McpEndpoint({
+        leg, gate: this.gate, sessions: this.sessions, quota, roleLimits, sealer, limits, front: parts, eras: parts.eras ?? 'both',
+        onModern: (principal) => this.#without.seen(principal), onFailure,
+      });
       return [[endpointPath(name, names), endpoint], [namedPath(name), endpoint]];
     }));
     this.#serving = {
@@ -164,6 +171,7 @@ export class Gateway {
     this.#server.closeIdleConnections();
     const until = performance.now() + (options.drainMs ?? drainMs);
     while (this.#quota.busy && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const endpoint of new Set(this.#endpoints.values())) endpoint.endSubscriptions();
     this.#stopFollowing();
     this.sessions.closeAll();
     await this.listener.close();
@@ -186,6 +194,7 @@ export class Gateway {
     // A certificate that ran out, or whose status is unknown for a while, says nothing against its
     // principal: with a renewed one it goes on in its sessions, and without they end for idleness.
     const sessions = forGood.has(error.code) ? this.sessions.endByCertificate(issuerId, serial, error) : 0;
+    if (forGood.has(error.code)) this.#endWithoutSession(issuerId, serial);
     if (connections + sessions === 0) return;
     this.#parts.log.warn({ code: error.code, serial, issuer: issuerId, connections, sessions }, 'connections cut');
     this.#record({
@@ -195,9 +204,18 @@ export class Gateway {
     });
   }
 
+  /** What a principal's modern requests left at upstreams, unless another certificate of it is connected. */
+  #endWithoutSession(issuerId: IssuerId, serial: SerialHex): void {
+    const principalId = this.#without.forget(issuerId, serial);
+    if (principalId === undefined || this.listener.connections.countOf(principalId) > 0) return;
+    for (const leg of this.#legs.values()) {
+      leg.endPrincipal(principalId).catch((error: unknown) => this.#parts.log.warn({ error, upstream: leg.upstream }, 'what an upstream held for a principal could not be ended'));
+    }
+  }
+
   #recheckSessions(issuerId: IssuerId): void {
     const { index } = this.#parts;
-    for (const { serial, ...certificate } of this.sessions.certificates()) {
+    for (const { serial, ...certificate } of [...this.sessions.certificates(), ...this.#without.certificates()]) {
       if (certificate.issuerId !== issuerId || index.lookup(issuerId, serial) === undefined) continue;
       const error = new SallyportError('ERR_PEER_REVOKED', 'the client certificate was revoked: enroll again', { facts: { issuer: issuerId, serial } });
       this.#onCut({ issuerId, serial, error, connections: 0, peer: undefined });

@@ -5,6 +5,8 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { SallyportError } from '../errors.ts';
+import { nameMemberOf } from '../mcp/era.ts';
+import { encodeHeaderValue } from '../mcp/header-value.ts';
 import type { RequestId } from '../mcp/message.ts';
 import type { Sealer } from '../mcp/sealing.ts';
 import { jsonRpcError } from './answer.ts';
@@ -53,6 +55,7 @@ export class HandlerLeg implements Leg {
     const initializing = session === undefined && isInitialize(exchange.call?.messages);
     rebuildHeaders(request, {
       'mcp-session-id': session?.upstreamSession,
+      ...(exchange.era === 'modern' ? modernHeaders(exchange) : {}),
       'last-event-id': front.lastEventId === undefined ? undefined : openEventId(sealer, eventIdBinding(principal, session, this.upstream), front.lastEventId),
     });
     request.auth = authInfoOf(principal, roles);
@@ -83,6 +86,9 @@ export class HandlerLeg implements Leg {
     }
   }
 
+  /** A handler keeps nothing for a principal without a session that we could tell it to let go of. */
+  async endPrincipal(): Promise<void> {}
+
   /** Tells the handler what its own MCP client would have told it, so that it lets go of the session. */
   async endSession(session: Session): Promise<void> {
     const { request, response } = requestOfOurs('DELETE', { 'mcp-session-id': session.upstreamSession, 'mcp-protocol-version': session.protocolVersion });
@@ -90,7 +96,9 @@ export class HandlerLeg implements Leg {
   }
 
   /** The MCP server asked for something that does not pass; unanswered it would wait for its timeout. */
-  async #refuseServerRequest(id: RequestId, { session, principal, roles }: Exchange): Promise<void> {
+  async #refuseServerRequest(id: RequestId, { era, session, principal, roles }: Exchange): Promise<void> {
+    // The modern era has no channel for a refusal, nor for the question.
+    if (era === 'modern') return;
     const { request, response } = requestOfOurs('POST', {
       accept: 'application/json, text/event-stream', 'content-type': 'application/json',
       'mcp-session-id': session?.upstreamSession, 'mcp-protocol-version': session?.protocolVersion,
@@ -119,6 +127,15 @@ const assertPassable = (status: number, session: Session | undefined): void => {
   if (status === 401 || status === 403 || status === 407 || (status >= 300 && status < 400)) {
     throw new SallyportError('ERR_UPSTREAM_INVALID', 'the in-process MCP server refuses or redirects what the gateway has let through: leave authorization to the gateway', { facts: { status } });
   }
+};
+
+/** Made from the message that goes on; `Mcp-Param-*` only the handler can judge. */
+const modernHeaders = ({ call, front }: Exchange): Readonly<Record<string, string>> => {
+  const [message] = call?.messages ?? [];
+  if (message === undefined || message.kind === 'response') return {};
+  const member = nameMemberOf(message.method);
+  const name = member === undefined ? undefined : message.params?.[member];
+  return { 'mcp-method': message.method, ...(typeof name === 'string' ? { 'mcp-name': encodeHeaderValue(name) } : {}), ...front.paramHeaders };
 };
 
 const rebuildHeaders = (request: IncomingMessage, own: Readonly<Record<string, string | undefined>>): void => {

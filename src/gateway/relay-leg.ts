@@ -1,5 +1,6 @@
 /** Carries exchanges to an upstream that is reached by messages: a stdio child or an HTTP server. */
 import type { ServerResponse } from 'node:http';
+import { SallyportError } from '../errors.ts';
 import { encodeSseEvent } from '../mcp/sse.ts';
 import type { RequestId } from '../mcp/message.ts';
 import type { Sealer } from '../mcp/sealing.ts';
@@ -27,13 +28,18 @@ export class RelayLeg implements Leg {
 
   async carry(exchange: Exchange): Promise<void> {
     const { front, principal, session, response, filter } = exchange;
+    // What only the other era has a word for is said so, instead of being guessed at by the MCP server.
+    if (exchange.era === 'modern' && !(await this.#upstream.eras()).includes('modern')) {
+      throw new SallyportError('ERR_MCP_UNTRANSLATABLE', 'the MCP server speaks the legacy era only: use initialize', { facts: { upstream: this.upstream } });
+    }
     const answer = await this.#upstream.exchange({
-      era: 'legacy',
+      era: exchange.era,
       method: front.method,
       principal,
       roles: exchange.roles,
       session: session?.upstreamSession,
-      protocolVersion: front.protocolVersion,
+      protocolVersion: exchange.envelope?.protocolVersion ?? front.protocolVersion,
+      paramHeaders: exchange.era === 'modern' ? front.paramHeaders : undefined,
       lastEventId: front.lastEventId === undefined ? undefined : openEventId(this.#sealer, eventIdBinding(principal, session, this.upstream), front.lastEventId),
       messages: exchange.call?.messages ?? [],
       body: exchange.body?.text,
@@ -63,13 +69,19 @@ export class RelayLeg implements Leg {
     await this.#upstream.endSession(session.upstreamSession);
   }
 
+  async endPrincipal(principalId: string): Promise<void> {
+    await this.#upstream.endPrincipal(principalId);
+  }
+
   /** The MCP server asked for something that does not pass; unanswered it would wait for its timeout. */
-  async #refuseServerRequest(id: RequestId, { principal, roles, session, front }: Exchange): Promise<void> {
+  async #refuseServerRequest(id: RequestId, { era, principal, roles, session, front }: Exchange): Promise<void> {
+    // The modern era has no channel for a refusal, nor for the question.
+    if (era === 'modern') return;
     const body = jsonRpcError(id, 'ERR_MCP_METHOD');
     const { code, message } = (JSON.parse(body) as { error: { code: number; message: string } }).error;
     await this.#upstream
       .exchange({
-        era: 'legacy', method: 'POST', principal, roles, session: session?.upstreamSession, protocolVersion: front.protocolVersion, lastEventId: undefined,
+        era, method: 'POST', principal, roles, session: session?.upstreamSession, protocolVersion: front.protocolVersion, lastEventId: undefined,
         messages: [{ kind: 'response', id, result: undefined, error: { code, message } }], body, signal: AbortSignal.timeout(refusalTimeoutMs),
       })
       // The stream goes on whether or not the server took the refusal.

@@ -62,9 +62,10 @@ export const classifyServerMessage = (
   upstream: string,
   message: { readonly id?: unknown; readonly method?: unknown; readonly params?: unknown },
   allows: (action: Action) => boolean,
+  era: Era = 'legacy',
 ): ServerMessageKind => {
   const rule = typeof message.method === 'string' ? serverMethods.get(message.method) : undefined;
-  if (rule === undefined) return 'drop';
+  if (rule === undefined || !(rule.eras ?? both).includes(era)) return 'drop';
   const kind = message.id === undefined ? 'notification' : 'request';
   if (rule.kind !== kind || (kind === 'request' && !isRequestId(message.id))) return 'drop';
   if (message.params !== undefined && !isObject(message.params)) return 'drop';
@@ -79,6 +80,7 @@ const connect = (upstream: string): Gate => gatedOn({ kind: 'connect', upstream 
 
 const both: readonly Era[] = ['legacy', 'modern'];
 const legacy: readonly Era[] = ['legacy'];
+const modern: readonly Era[] = ['modern'];
 
 const toolCall = (upstream: string, params: Params): Gate => {
   const given = params.arguments;
@@ -120,6 +122,7 @@ const reference = (member: string) => (upstream: string, params: Params): Gate =
 /** What an MCP client sends. `tasks/*` is absent on purpose: without ownership, any task id would open any task. */
 export const clientMethods: ReadonlyMap<string, MethodRule> = new Map<string, MethodRule>([
   ['initialize', { eras: legacy, kind: 'request', gate: connect, filter: 'initialize' }],
+  ['server/discover', { eras: modern, kind: 'request', gate: connect, filter: 'initialize' }],
   ['ping', { eras: legacy, kind: 'request', gate: connect }],
   ['tools/list', { eras: both, kind: 'request', gate: connect, filter: 'tools' }],
   ['tools/call', { eras: both, kind: 'request', gate: toolCall }],
@@ -132,6 +135,8 @@ export const clientMethods: ReadonlyMap<string, MethodRule> = new Map<string, Me
   // Without a grant there is nothing to unsubscribe from, and the answer would tell which URIs exist.
   ['resources/unsubscribe', { eras: legacy, kind: 'request', gate: resource }],
   ['completion/complete', { eras: both, kind: 'request', gate: completion, filter: 'completion' }],
+  // Cut down to what the principal may have before it goes on (subscriptions.ts).
+  ['subscriptions/listen', { eras: modern, kind: 'request', gate: connect }],
   ['logging/setLevel', { eras: legacy, kind: 'request', gate: logging }],
   ['notifications/initialized', { eras: legacy, kind: 'notification', gate: connect }],
   ['notifications/roots/list_changed', { eras: legacy, kind: 'notification', gate: connect }],
@@ -140,6 +145,8 @@ export const clientMethods: ReadonlyMap<string, MethodRule> = new Map<string, Me
 ]);
 
 interface ServerRule {
+  /** Default both. */
+  readonly eras?: readonly Era[];
   readonly kind: 'request' | 'notification';
   readonly allowed: (upstream: string, params: Params, allows: (action: Action) => boolean) => boolean;
 }
@@ -155,10 +162,11 @@ const refersTo = (member: string): ServerRule['allowed'] => (_upstream, params) 
 
 /** What an MCP server sends on its own. */
 export const serverMethods: ReadonlyMap<string, ServerRule> = new Map<string, ServerRule>([
-  ['ping', { kind: 'request', allowed: always }],
-  ['roots/list', { kind: 'request', allowed: always }],
-  ['sampling/createMessage', { kind: 'request', allowed: withoutTask }],
-  ['elicitation/create', { kind: 'request', allowed: withoutTask }],
+  ['ping', { eras: legacy, kind: 'request', allowed: always }],
+  // In the modern era these are input requests inside of a result.
+  ['roots/list', { eras: legacy, kind: 'request', allowed: always }],
+  ['sampling/createMessage', { eras: legacy, kind: 'request', allowed: withoutTask }],
+  ['elicitation/create', { eras: legacy, kind: 'request', allowed: withoutTask }],
   ['notifications/message', { kind: 'notification', allowed: always }],
   ['notifications/progress', { kind: 'notification', allowed: refersTo('progressToken') }],
   ['notifications/cancelled', { kind: 'notification', allowed: refersTo('requestId') }],
@@ -166,7 +174,8 @@ export const serverMethods: ReadonlyMap<string, ServerRule> = new Map<string, Se
   ['notifications/prompts/list_changed', { kind: 'notification', allowed: always }],
   ['notifications/resources/list_changed', { kind: 'notification', allowed: always }],
   ['notifications/resources/updated', { kind: 'notification', allowed: ofResource }],
-  ['notifications/elicitation/complete', { kind: 'notification', allowed: always }],
+  ['notifications/subscriptions/acknowledged', { eras: modern, kind: 'notification', allowed: always }],
+  ['notifications/elicitation/complete', { eras: legacy, kind: 'notification', allowed: always }],
 ]);
 
 /** The request a notification is about, for the session to know whether it is in flight. */

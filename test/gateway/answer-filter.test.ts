@@ -10,12 +10,12 @@ import { principalNamed } from '../support/upstream-requests.ts';
 const sealer = new Sealer({ key: systemRandomness.bytes(32), randomness: systemRandomness });
 const sessionOf = (inFlight: readonly [RequestId, InFlight][] = []): Session => ({
   id: 's', principalId: 'cn:agent-7', upstream: 'main', upstreamSession: 'u', protocolVersion: undefined, lastCertificate: { issuerId: '', serial: '' }, lastUsedAt: 0,
-  exchanges: new Set(), inFlight: new Map(inFlight), awaited: new Map(),
+  exchanges: new Set(), inFlight: new Map(inFlight), awaited: new Map(), subscribed: new Map(),
 });
 const filterOf = (pending: readonly [RequestId, InFlight][], more: Partial<AnswerFilterOptions> = {}) => {
   const dropped: RequestId[] = [];
   const filter = new AnswerFilter({
-    upstream: 'main', principal: principalNamed('agent-7'), session: () => undefined, pending: new Map(pending), sealer, hasClass: () => true,
+    era: 'legacy', upstream: 'main', principal: principalNamed('agent-7'), session: () => undefined, pending: new Map(pending), sealer, hasClass: () => true,
     allows: (action) => action.kind === 'tool' && action.name === 'echo', onAnswered: () => undefined, onDroppedRequest: (id) => dropped.push(id), ...more,
   });
   return { filter, dropped };

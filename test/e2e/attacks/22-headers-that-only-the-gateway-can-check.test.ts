@@ -22,12 +22,12 @@ describe('a stdio upstream behind the gateway', () => {
   });
 
   it.each([
-    ['another revision than agreed', '2025-11-25'],
-    ['a revision nobody speaks', '2031-01-01'],
-    ['the modern revision, which has no sessions', '2026-07-28'],
-  ])('never hears of a call that names %s', async (_what, revision) => {
+    ['another revision than agreed', '2025-11-25', 'ERR_MCP_REVISION'],
+    ['a revision nobody speaks', '2031-01-01', 'ERR_MCP_REVISION'],
+    ['the modern revision, which has no sessions', '2026-07-28', 'ERR_MCP_ENVELOPE'],
+  ])('never hears of a call that names %s', async (_what, revision, code) => {
     const answer = await session.post(callMessage('b', 'echo', { text: `named ${revision}` }), { headers: withRevision(revision) });
-    expect([answer.status, answer.answer.error?.data]).toEqual([400, { code: 'ERR_MCP_REVISION' }]);
+    expect([answer.status, answer.answer.error?.data]).toMatchObject([400, { code }]);
     expect(reached(`named ${revision}`)).toBe(false);
   });
 
