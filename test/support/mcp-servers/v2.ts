@@ -31,6 +31,10 @@ export const createV2Server = (): McpServer => {
     }
     return text(`${steps} steps`);
   });
+  server.registerTool('log', { description: 'Logs some messages', inputSchema: z.object({ count: z.number().int() }) }, async ({ count }, context) => {
+    for (let index = 0; index < count; index += 1) await context.mcpReq.log('info', `message ${index}`, 'v2-fixture');
+    return text(`${count} messages`);
+  });
   server.registerTool('whoami', { description: 'Gives the identity the transport passed on' }, (context) => text(JSON.stringify(context.http?.authInfo ?? null)));
   server.registerTool('delete_everything', { description: 'Not for everyone' }, () => text('deleted'));
   server.registerResource('readme', 'file:///readme.txt', { mimeType: 'text/plain' }, (uri) => ({ contents: [{ uri: uri.href, mimeType: 'text/plain', text: 'read me' }] }));
