@@ -3,10 +3,11 @@
  * request cannot be judged by the rules of one era and executed by those of the other.
  */
 import { SallyportError } from '../errors.ts';
-import { claimsEnvelope, readEnvelope } from './envelope.ts';
+import { claimsEnvelope, protocolVersionKey, readEnvelope } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
 import { decodeHeaderValue } from './header-value.ts';
 import type { JsonRpcMessage, JsonRpcNotification, JsonRpcRequest } from './message.ts';
+import { isObject } from './read-messages.ts';
 import type { ReadMessages } from './read-messages.ts';
 import { isModern, revisions } from './revisions.ts';
 
@@ -90,9 +91,10 @@ const classifyRequest = (headers: EraHeaders, message: JsonRpcRequest, namesMode
 const classifyNotification = (headers: EraHeaders, message: JsonRpcNotification, namesModern: boolean): Classified => {
   const named = headers.protocolVersion;
   let revision = namesModern ? named : undefined;
-  if (claimsEnvelope(message.params)) {
-    const claimed: unknown = (message.params?._meta as Readonly<Record<string, unknown>>)['io.modelcontextprotocol/protocolVersion'];
-    if (typeof claimed !== 'string') throw new SallyportError('ERR_MCP_ENVELOPE', 'the protocolVersion in params._meta must be a text', { facts: { malformed: 'io.modelcontextprotocol/protocolVersion' } });
+  const meta = message.params?._meta;
+  if (isObject(meta) && claimsEnvelope(message.params)) {
+    const claimed = meta[protocolVersionKey];
+    if (typeof claimed !== 'string') throw new SallyportError('ERR_MCP_ENVELOPE', 'the protocolVersion in params._meta must be a text', { facts: { malformed: protocolVersionKey } });
     if (named !== undefined && named !== claimed) throw mismatch('MCP-Protocol-Version and params._meta name two protocol revisions', 'mcp-protocol-version');
     if (!isModern(claimed)) throw unsupported(claimed);
     revision = claimed;

@@ -1,8 +1,9 @@
 /**
  * Sealed texts: what the gateway hands out and wants back unchanged, from the same peer, without
- * keeping it. Event ids of an upstream leave the gateway in this form only.
+ * keeping it. Event ids, cursors, request states and task ids of an upstream leave the gateway in this
+ * form only.
  */
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
 import type { Randomness } from '../../ca/ports.ts';
 
 export interface SealerOptions {
@@ -12,6 +13,15 @@ export interface SealerOptions {
   readonly previousKeys?: readonly Uint8Array[];
   readonly randomness: Randomness;
 }
+
+/** Whose a sealed value is: a principal, whatever certificate or session it uses, on one upstream. */
+export interface Owner {
+  readonly principalId: string;
+  readonly upstream: string;
+}
+
+/** The binding of what belongs to an owner, and there to a method, a name or whatever else is given. */
+export const ownedBy = ({ principalId, upstream }: Owner, ...more: readonly string[]): string => JSON.stringify([principalId, upstream, ...more]);
 
 /**
  * AES-256-GCM over a value, bound to a kind and a binding. A text opens only with the key, the kind
@@ -39,11 +49,21 @@ export class Sealer {
       this.#sealed = 0;
     }
     this.#sealed += 1;
-    const nonce = this.#randomness.bytes(nonceLength);
-    const cipher = createCipheriv('aes-256-gcm', this.#keyFor(0, this.#salt), nonce);
-    cipher.setAAD(associatedData(kind, binding));
-    const text = cipher.update(value, 'utf8');
-    return Buffer.concat([this.#salt, nonce, text, cipher.final(), cipher.getAuthTag()]).toString('base64url');
+    return this.#sealWith(this.#salt, this.#randomness.bytes(nonceLength), { data: associatedData(kind, binding), value });
+  }
+
+  /**
+   * As `seal`, but one kind, binding and value always give the same text, for what clients compare.
+   * The nonce is a pseudo-random function of all that is encrypted or authenticated, as in SIV modes
+   * (RFC 5297 §2): it repeats only where everything repeats, and then the text is the same and tells
+   * nothing new. Two different values meet in one nonce as rarely as two random nonces do, and the salt
+   * keeps this key apart from every key whose nonces are random.
+   */
+  sealStable(kind: string, binding: string, value: string): string {
+    const data = associatedData(kind, binding);
+    // The length is in front already: `data` delimits itself, so no two pairs of data and value are one text.
+    const nonce = createHmac('sha256', this.#keyFor(0, stableSalt, 'nonce')).update(data).update(value, 'utf8').digest().subarray(0, nonceLength);
+    return this.#sealWith(stableSalt, nonce, { data, value });
   }
 
   /** The value, or undefined when anything about the text, the kind, the binding or the key is off. */
@@ -56,6 +76,13 @@ export class Sealer {
       if (value !== undefined) return value;
     }
     return undefined;
+  }
+
+  #sealWith(salt: Buffer, nonce: Uint8Array, { data, value }: { data: Buffer; value: string }): string {
+    const cipher = createCipheriv('aes-256-gcm', this.#keyFor(0, salt), nonce);
+    cipher.setAAD(data);
+    const text = cipher.update(value, 'utf8');
+    return Buffer.concat([salt, nonce, text, cipher.final(), cipher.getAuthTag()]).toString('base64url');
   }
 
   #openWith(index: number, data: Buffer, bytes: Buffer): string | undefined {
@@ -71,11 +98,11 @@ export class Sealer {
   }
 
   /** The key of one salt: processes that share a master key never share a nonce space. */
-  #keyFor(index: number, salt: Buffer): Buffer {
-    const name = `${index}:${salt.toString('latin1')}`;
+  #keyFor(index: number, salt: Buffer, use: 'sealing' | 'nonce' = 'sealing'): Buffer {
+    const name = `${index}:${use}:${salt.toString('latin1')}`;
     const known = this.#derived.get(name);
     if (known !== undefined) return known;
-    const derived = Buffer.from(hkdfSync('sha256', this.#keys[index] ?? new Uint8Array(), salt, 'sallyport sealing 1', keyLength));
+    const derived = Buffer.from(hkdfSync('sha256', this.#keys[index] ?? new Uint8Array(), salt, `sallyport ${use} 1`, keyLength));
     // Salts of forged texts come here too, so the least recent go first and the memory is bounded.
     for (const oldest of this.#derived.keys()) {
       if (this.#derived.size < maxDerived) break;
@@ -96,6 +123,9 @@ const nonceLength = 12;
 const tagLength = 16;
 const maxSealed = 2 ** 30;
 const maxDerived = 64;
+
+/** What no random salt is, but once in 2^128. */
+const stableSalt = Buffer.alloc(saltLength);
 
 /** Lengths first, so that no two pairs of kind and binding give the same octets. */
 const associatedData = (kind: string, binding: string): Buffer => {
