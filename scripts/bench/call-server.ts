@@ -62,7 +62,7 @@ const startGateway = async (job: CallServerJob): Promise<number> => {
     evidence: job.evidence === 'none' ? { available: true, enqueue: () => {} } : await auditOnSqlite(),
     upstreams: [upstreamOf(job.upstream ?? 'handler')],
     limits: {
-      bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 100, streamsPerPrincipal: 100, requestsPerPrincipal: 100, subscriptionsPerPrincipal: 100, subscribedResourcesPerPrincipal: 1_000,
+      bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 100, streamsPerPrincipal: 100, requestsPerPrincipal: 100, subscriptionsPerPrincipal: 100, subscribedResourcesPerPrincipal: 1_000, callTimeoutMs: 3_600_000,
       sessionIdleMs: 1_800_000, answerBytes: 16 * 1024 * 1024,
     },
     allowedHosts: ['localhost', '127.0.0.1'], allowedOrigins: [], minTlsVersion: 'TLSv1.3', auditArguments: 'digest',

@@ -3,6 +3,7 @@
  * head, body, session, decision and upstream to the filtered answer.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, SallyportError } from '../errors.ts';
 import { CodedError } from '../../ca/errors.ts';
 import { withoutTasks } from '../mcp/client-capabilities.ts';
@@ -23,6 +24,7 @@ import type { VerifiedPeer } from '../tls/verified-peer.ts';
 import { endStream, jsonRpcError, sendError, sendJson } from './answer.ts';
 import { AnswerFilter } from './answer-filter.ts';
 import { readBody } from './body.ts';
+import { startCallDeadline } from './call-deadline.ts';
 import type { BodyLimits } from './body.ts';
 import { readFront } from './front.ts';
 import type { Front, FrontOptions } from './front.ts';
@@ -42,7 +44,10 @@ export interface EndpointOptions {
   readonly roleLimits: RoleLimits;
   readonly sealer: Sealer;
   readonly front: FrontOptions;
-  readonly limits: BodyLimits;
+  readonly limits: BodyLimits & {
+    /** Milliseconds that a call may run in all. */
+    readonly callTimeoutMs: number;
+  };
   /** Requests of another era are refused. */
   readonly eras: 'legacy' | 'modern' | 'both';
   /** A principal was let through without a session, so that what it leaves behind can be ended with its certificate. */
@@ -54,7 +59,7 @@ export interface EndpointOptions {
 export class McpEndpoint {
   readonly #options: EndpointOptions;
   /** Ends a listening stream in good order. */
-  readonly #listening = new Set<() => void>();
+  readonly #listening = new Set<() => Promise<void>>();
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -79,9 +84,9 @@ export class McpEndpoint {
     }
   }
 
-  /** Tells everyone who listens that nothing more will come. */
-  endSubscriptions(): void {
-    for (const end of this.#listening) end();
+  /** Tells everyone who listens that nothing more will come; resolves when they were told. */
+  async endSubscriptions(): Promise<void> {
+    await Promise.all([...this.#listening].map((end) => end()));
   }
 
   async #handle(work: Work): Promise<void> {
@@ -103,18 +108,13 @@ export class McpEndpoint {
       return;
     }
     if (eras === 'legacy') throw new SallyportError('ERR_MCP_REVISION', 'this gateway is configured for the legacy era only', { facts: { revision: classified.revision } });
-    if (classified.message.method === 'subscriptions/listen') {
-      // It stays open for hours: counted with the streams, not with the calls.
-      work.releases.push(quota.takeStream(principal.id));
-      release();
-    }
-    await this.#modern(work, front, read, classified);
+    await this.#modern(work, front, read, { ...classified, release });
   }
 
   /** A request that stands on its own: no session, one message, one answer. */
-  async #modern(work: Work, front: Front, given: ReadMessages, { message, envelope }: Extract<Classified, { era: 'modern' }>): Promise<void> {
+  async #modern(work: Work, front: Front, given: ReadMessages, { message, envelope, release }: Extract<Classified, { era: 'modern' }> & { readonly release: () => void }): Promise<void> {
     const { response, caller, pending } = work;
-    const { gate, roleLimits, onModern } = this.#options;
+    const { gate, quota, roleLimits, onModern } = this.#options;
     const { principal } = caller;
     const subscription = message.method === 'subscriptions/listen' && message.kind === 'request'
       ? allowedSubscription(this.upstream, message.params, (action) => gate.decide(principal, action).effect === 'allow', (capability) => gate.grantsOf(principal).has(this.upstream, capability))
@@ -131,6 +131,11 @@ export class McpEndpoint {
       for (const decided of admission.decisions) gate.record(caller, decided, { outcome: 'allowed', reason: 'notForwarded' });
       response.writeHead(202, { 'content-length': 0 }).end();
       return;
+    }
+    if (subscription !== undefined) {
+      // It stays open for hours: counted with its like, not with the calls.
+      work.releases.push(quota.takeSubscription(principal.id, [...subscription.resources]));
+      release();
     }
     if (message.method === 'tools/call') work.releases.push(roleLimits.take(principal.id, gate.grantsOf(principal).limits, 1));
     pending.set(message.id, { method: message.method, params: message.params });
@@ -197,9 +202,22 @@ export class McpEndpoint {
         return;
       }
     }
-    if (session !== undefined) remember(session, pending);
+    if (session !== undefined) {
+      this.#countSubscriptions(session, body.messages);
+      remember(session, pending);
+    }
     work.decided = true;
     await this.#carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
+  }
+
+  /** Resources a session watches are counted from the request on, so that many at once cannot pass together. */
+  #countSubscriptions({ principalId, subscribed }: Session, messages: readonly JsonRpcMessage[]): void {
+    for (const message of messages) {
+      const uri = message.kind === 'request' ? message.params?.uri : undefined;
+      if (message.kind !== 'request' || typeof uri !== 'string') continue;
+      if (message.method === 'resources/subscribe' && !subscribed.has(uri)) subscribed.set(uri, this.#options.quota.takeResources(principalId));
+      if (message.method === 'resources/unsubscribe') forgetSubscription(subscribed, uri);
+    }
   }
 
   async #carry(work: Work, what: Carried, decisions: readonly DecidedMessage[]): Promise<void> {
@@ -215,11 +233,12 @@ export class McpEndpoint {
     const exchange = this.#exchange(work, { ...what, signal: aborting.signal }, record);
     exchange.session?.exchanges.add(abort);
     for (const [id, inFlight] of pending) inFlight.onCancelled = () => this.#endCancelled(exchange, { id, pending, abort });
-    const endListening = what.subscription === undefined ? undefined : (): void => {
-      endSubscription(response, pending.keys());
+    const endListening = what.subscription === undefined ? undefined : async (): Promise<void> => {
+      await endSubscription(response, pending.keys());
       abort(new SallyportError('ERR_DRAINING', 'the gateway is shutting down: listen again in a moment'));
     };
     if (endListening !== undefined) this.#listening.add(endListening);
+    const endDeadline = pending.size === 0 || endListening !== undefined ? undefined : startCallDeadline(this.#options.limits.callTimeoutMs, abort);
     let failure: unknown;
     try {
       await leg.carry(exchange);
@@ -237,6 +256,7 @@ export class McpEndpoint {
       throw failure;
     } finally {
       if (endListening !== undefined) this.#listening.delete(endListening);
+      endDeadline?.();
       response.off('close', onClose);
       exchange.session?.exchanges.delete(abort);
       for (const inFlight of pending.values()) delete inFlight.onCancelled;
@@ -258,7 +278,11 @@ export class McpEndpoint {
         allows: (action) => gate.decide(principal, action).effect === 'allow',
         hasClass: (capability) => gate.grantsOf(principal).has(this.upstream, capability),
         onDroppedRequest: (id) => exchange.dropped.push(id),
-        onAnswered: (id, failed) => record.answered(id, failed ? 'upstreamError' : undefined),
+        onAnswered: (id, failed) => {
+          record.answered(id, failed ? 'upstreamError' : undefined);
+          const asked = pending.get(id);
+          if (failed && asked?.method === 'resources/subscribe' && exchange.session !== undefined) forgetSubscription(exchange.session.subscribed, String(asked.params?.uri));
+        },
       }),
       openSession: (upstreamSession) => {
         const session = sessions.create(principal, { upstream: this.upstream, upstreamSession });
@@ -375,6 +399,11 @@ const checkRevision = ({ protocolVersion: named }: Front, session: Session | und
   }
 };
 
+const forgetSubscription = (subscribed: Session['subscribed'], uri: string): void => {
+  subscribed.get(uri)?.();
+  subscribed.delete(uri);
+};
+
 const unsupportedEra = (named: string | undefined, messages: readonly JsonRpcMessage[] | undefined): SallyportError => {
   const [message] = messages ?? [];
   const asked = message?.kind === 'request' && message.method === 'initialize' ? message.params?.protocolVersion : named;
@@ -384,13 +413,16 @@ const unsupportedEra = (named: string | undefined, messages: readonly JsonRpcMes
 };
 
 /** The empty result that tells a listener its subscription ended, not the connection (revision 2026-07-28). */
-const endSubscription = (response: ServerResponse, ids: Iterable<RequestId>): void => {
+const endSubscription = async (response: ServerResponse, ids: Iterable<RequestId>): Promise<void> => {
   if (!response.headersSent || response.writableEnded || response.destroyed) return;
   for (const id of ids) {
     response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result: { resultType: 'complete', _meta: { [subscriptionIdKey]: id } } })}\n\n`);
   }
-  response.end();
+  await Promise.race([new Promise<void>((resolve) => response.end(resolve)), sleep(farewellMs, undefined, { ref: false })]);
 };
+
+/** Milliseconds a listener that reads slowly has to take the last message. */
+const farewellMs = 500;
 
 const answerRefused = (response: ServerResponse, answers: readonly { id: RequestId; code: Parameters<typeof jsonRpcError>[1] }[], { batch, era }: { batch: boolean; era: Era }): void => {
   const texts = answers.map(({ id, code }) => jsonRpcError(id, code));

@@ -37,6 +37,8 @@ export type GatewayUpstream = Upstream | { readonly name: string; readonly handl
 export interface GatewayLimits extends BodyLimits, QuotaLimits, SessionLimits {
   /** Octets of one answer of an in-process server. */
   readonly answerBytes: number;
+  /** Milliseconds that a call may run in all. */
+  readonly callTimeoutMs: number;
 }
 
 export interface GatewayParts {
@@ -171,7 +173,7 @@ export class Gateway {
     this.#server.closeIdleConnections();
     const until = performance.now() + (options.drainMs ?? drainMs);
     while (this.#quota.busy && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
-    for (const endpoint of new Set(this.#endpoints.values())) endpoint.endSubscriptions();
+    await Promise.all([...new Set(this.#endpoints.values())].map((endpoint) => endpoint.endSubscriptions()));
     this.#stopFollowing();
     this.sessions.closeAll();
     await this.listener.close();
