@@ -3,11 +3,9 @@
  * head, body, session, decision and upstream to the filtered answer.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, SallyportError } from '../errors.ts';
 import { CodedError } from '../../ca/errors.ts';
 import { withoutTasks } from '../mcp/client-capabilities.ts';
-import { subscriptionIdKey } from '../mcp/envelope.ts';
 import { classify, modernRevisions } from '../mcp/era.ts';
 import type { Classified } from '../mcp/era.ts';
 import { isRequestId, readMessages } from '../mcp/read-messages.ts';
@@ -17,37 +15,27 @@ import { referenceOf } from '../mcp/method-table.ts';
 import { assumedRevision, batchAllowed, isKnownRevision } from '../mcp/revisions.ts';
 import type { Era } from '../mcp/revisions.ts';
 import { withParams } from '../mcp/rewrite.ts';
-import type { Sealer } from '../mcp/sealing.ts';
 import { allowedSubscription, filterOf } from '../mcp/subscriptions.ts';
 import type { Principal } from '../identity/principal.ts';
 import type { VerifiedPeer } from '../tls/verified-peer.ts';
 import { endStream, jsonRpcError, sendError, sendJson } from './answer.ts';
-import { AnswerFilter } from './answer-filter.ts';
 import { readBody } from './body.ts';
-import { startCallDeadline } from './call-deadline.ts';
 import type { BodyLimits } from './body.ts';
 import { readFront } from './front.ts';
 import type { Front, FrontOptions } from './front.ts';
-import { CallRecord } from './call-record.ts';
-import type { Caller, DecidedMessage, Gate } from './gate.ts';
-import type { Exchange, Leg } from './exchange.ts';
+import { Carriage, forgetSubscription } from './carriage.ts';
+import type { CarriageOptions, Work } from './carriage.ts';
+import type { Caller } from './gate.ts';
 import { isInitialize } from './exchange.ts';
 import type { Quota } from './quota.ts';
 import type { RoleLimits } from './role-limits.ts';
-import type { InFlight, Session, SessionTable } from './sessions.ts';
+import type { InFlight, Session } from './sessions.ts';
 
-export interface EndpointOptions {
-  readonly leg: Leg;
-  readonly gate: Gate;
-  readonly sessions: SessionTable;
+export interface EndpointOptions extends CarriageOptions {
   readonly quota: Quota;
   readonly roleLimits: RoleLimits;
-  readonly sealer: Sealer;
   readonly front: FrontOptions;
-  readonly limits: BodyLimits & {
-    /** Milliseconds that a call may run in all. */
-    readonly callTimeoutMs: number;
-  };
+  readonly limits: BodyLimits & CarriageOptions['limits'];
   /** Requests of another era are refused. */
   readonly eras: 'legacy' | 'modern' | 'both';
   /** A principal was let through without a session, so that what it leaves behind can be ended with its certificate. */
@@ -58,11 +46,11 @@ export interface EndpointOptions {
 
 export class McpEndpoint {
   readonly #options: EndpointOptions;
-  /** Ends a listening stream in good order. */
-  readonly #listening = new Set<() => Promise<void>>();
+  readonly #carriage: Carriage;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
+    this.#carriage = new Carriage(options);
   }
 
   get upstream(): string {
@@ -85,8 +73,8 @@ export class McpEndpoint {
   }
 
   /** Tells everyone who listens that nothing more will come; resolves when they were told. */
-  async endSubscriptions(): Promise<void> {
-    await Promise.all([...this.#listening].map((end) => end()));
+  endSubscriptions(): Promise<void> {
+    return this.#carriage.endSubscriptions();
   }
 
   async #handle(work: Work): Promise<void> {
@@ -140,7 +128,7 @@ export class McpEndpoint {
     if (message.method === 'tools/call') work.releases.push(roleLimits.take(principal.id, gate.grantsOf(principal).limits, 1));
     pending.set(message.id, { method: message.method, params: message.params });
     onModern(principal);
-    await this.#carry(work, { front, era: 'modern', envelope, subscription, session: undefined, call: admission.call, body: read }, admission.decisions);
+    await this.#carriage.carry(work, { front, era: 'modern', envelope, subscription, session: undefined, call: admission.call, body: read }, admission.decisions);
   }
 
   async #legacy(work: Work, front: Front, body: ReadMessages | undefined): Promise<void> {
@@ -172,7 +160,7 @@ export class McpEndpoint {
       work.response.writeHead(200, { 'content-length': 0 }).end();
       return;
     }
-    await this.#carry(work, { front, ...ofLegacy, session, call: undefined, body: undefined }, []);
+    await this.#carriage.carry(work, { front, ...ofLegacy, session, call: undefined, body: undefined }, []);
   }
 
   /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
@@ -207,7 +195,7 @@ export class McpEndpoint {
       remember(session, pending);
     }
     work.decided = true;
-    await this.#carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
+    await this.#carriage.carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
   }
 
   /** Resources a session watches are counted from the request on, so that many at once cannot pass together. */
@@ -218,90 +206,6 @@ export class McpEndpoint {
       if (message.method === 'resources/subscribe' && !subscribed.has(uri)) subscribed.set(uri, this.#options.quota.takeResources(principalId));
       if (message.method === 'resources/unsubscribe') forgetSubscription(subscribed, uri);
     }
-  }
-
-  async #carry(work: Work, what: Carried, decisions: readonly DecidedMessage[]): Promise<void> {
-    const { gate, sessions, leg } = this.#options;
-    const { response, caller, pending } = work;
-    const record = new CallRecord(gate, caller, decisions);
-    const aborting = new AbortController();
-    const abort = (reason: SallyportError): void => aborting.abort(reason);
-    const onClose = (): void => {
-      if (!response.writableFinished) abort(new SallyportError('ERR_HTTP_ABANDONED', 'the client went away before the answer was complete'));
-    };
-    response.once('close', onClose);
-    const exchange = this.#exchange(work, { ...what, signal: aborting.signal }, record);
-    exchange.session?.exchanges.add(abort);
-    for (const [id, inFlight] of pending) inFlight.onCancelled = () => this.#endCancelled(exchange, { id, pending, abort });
-    const endListening = what.subscription === undefined ? undefined : async (): Promise<void> => {
-      await endSubscription(response, pending.keys());
-      abort(new SallyportError('ERR_DRAINING', 'the gateway is shutting down: listen again in a moment'));
-    };
-    if (endListening !== undefined) this.#listening.add(endListening);
-    const endDeadline = pending.size === 0 || endListening !== undefined ? undefined : startCallDeadline(this.#options.limits.callTimeoutMs, abort);
-    let failure: unknown;
-    try {
-      await leg.carry(exchange);
-      // Ended from here: what the upstream had left to say is not waited for.
-      if (aborting.signal.aborted && !response.writableEnded) throw aborting.signal.reason;
-    } catch (error) {
-      // Ended in good order by ourselves.
-      if (response.writableEnded && codeOf(aborting.signal.reason) === 'ERR_DRAINING') return;
-      failure = aborting.signal.aborted ? aborting.signal.reason : error;
-      const code = codeOf(failure);
-      // Event ids the client holds lead to answers it may still fetch; without one there is no way back.
-      if (!exchange.filter.resumable) for (const id of pending.keys()) what.session?.inFlight.delete(id);
-      if (what.session !== undefined && sessionIsGone.has(code)) sessions.end(what.session, 'upstream');
-      work.resumable = exchange.filter.resumable && !sessionIsGone.has(code) && code !== 'ERR_AUDIT_UNAVAILABLE';
-      throw failure;
-    } finally {
-      if (endListening !== undefined) this.#listening.delete(endListening);
-      endDeadline?.();
-      response.off('close', onClose);
-      exchange.session?.exchanges.delete(abort);
-      for (const inFlight of pending.values()) delete inFlight.onCancelled;
-      record.close(failure === undefined ? undefined : codeOf(failure));
-    }
-  }
-
-  #exchange(work: Work, what: Carried & Pick<Exchange, 'signal'>, record: CallRecord): Exchange {
-    const { gate, sealer, sessions } = this.#options;
-    const { request, response, caller, pending } = work;
-    const { principal } = caller;
-    const exchange: Exchange = {
-      request, response, caller, ...what, principal, dropped: [],
-      roles: gate.grantsOf(principal).roles,
-      filter: new AnswerFilter({
-        era: what.era, logLevel: what.envelope?.logLevel, subscription: what.subscription,
-        upstream: this.upstream, principal, sealer, pending,
-        session: () => exchange.session,
-        allows: (action) => gate.decide(principal, action).effect === 'allow',
-        hasClass: (capability) => gate.grantsOf(principal).has(this.upstream, capability),
-        onDroppedRequest: (id) => exchange.dropped.push(id),
-        onAnswered: (id, failed) => {
-          record.answered(id, failed ? 'upstreamError' : undefined);
-          const asked = pending.get(id);
-          if (failed && asked?.method === 'resources/subscribe' && exchange.session !== undefined) forgetSubscription(exchange.session.subscribed, String(asked.params?.uri));
-        },
-      }),
-      openSession: (upstreamSession) => {
-        const session = sessions.create(principal, { upstream: this.upstream, upstreamSession });
-        exchange.session = session;
-        // Cut in the same moment: nobody would ever end it.
-        if (what.signal.aborted) sessions.end(session, 'revoked', what.signal.reason as SallyportError);
-        return session;
-      },
-    };
-    return exchange;
-  }
-
-  /** A cancelled request needs no response, so its exchange would stay open for ever. */
-  #endCancelled({ session }: Exchange, { id, pending, abort }: { id: RequestId; pending: Map<RequestId, InFlight>; abort: (reason: SallyportError) => void }): void {
-    setTimeout(() => {
-      if (!pending.delete(id)) return;
-      session?.inFlight.delete(id);
-      if (pending.size === 0) abort(new SallyportError('ERR_HTTP_ABANDONED', 'the client cancelled the request and no response came'));
-    }, cancelGraceMs).unref();
   }
 
   #fail({ request, response, caller, pending, id, decided, resumable }: Work, error: unknown): void {
@@ -325,31 +229,7 @@ export class McpEndpoint {
   }
 }
 
-/** One HTTP request on its way through an endpoint. */
-interface Work {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  caller: Caller;
-  /** Called at the end, whatever it was. */
-  readonly releases: (() => void)[];
-  /** Requests of the MCP client in this POST that have no answer yet. */
-  readonly pending: Map<RequestId, InFlight>;
-  /** Of the one request in the body. */
-  id: RequestId | null;
-  /** Whether the audit log knows of it through its decisions. */
-  decided: boolean;
-  resumable?: boolean;
-}
-
-type Carried = Pick<Exchange, 'front' | 'era' | 'envelope' | 'subscription' | 'session' | 'call' | 'body'>;
-
 const ofLegacy = { era: 'legacy', envelope: undefined, subscription: undefined } as const;
-
-/** What the upstream fails with when it holds nothing of the session any more. */
-const sessionIsGone: ReadonlySet<string> = new Set(['ERR_MCP_SESSION_UNKNOWN', 'ERR_UPSTREAM_EXITED']);
-
-/** Milliseconds a server has to answer a request that was cancelled. */
-const cancelGraceMs = 5_000;
 
 const firstId = (messages: readonly JsonRpcMessage[] | undefined): RequestId | null => {
   const request = messages?.length === 1 ? messages[0] : undefined;
@@ -399,11 +279,6 @@ const checkRevision = ({ protocolVersion: named }: Front, session: Session | und
   }
 };
 
-const forgetSubscription = (subscribed: Session['subscribed'], uri: string): void => {
-  subscribed.get(uri)?.();
-  subscribed.delete(uri);
-};
-
 const unsupportedEra = (named: string | undefined, messages: readonly JsonRpcMessage[] | undefined): SallyportError => {
   const [message] = messages ?? [];
   const asked = message?.kind === 'request' && message.method === 'initialize' ? message.params?.protocolVersion : named;
@@ -411,18 +286,6 @@ const unsupportedEra = (named: string | undefined, messages: readonly JsonRpcMes
     facts: { supported: modernRevisions, requested: typeof asked === 'string' ? asked.slice(0, 64) : undefined },
   });
 };
-
-/** The empty result that tells a listener its subscription ended, not the connection (revision 2026-07-28). */
-const endSubscription = async (response: ServerResponse, ids: Iterable<RequestId>): Promise<void> => {
-  if (!response.headersSent || response.writableEnded || response.destroyed) return;
-  for (const id of ids) {
-    response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result: { resultType: 'complete', _meta: { [subscriptionIdKey]: id } } })}\n\n`);
-  }
-  await Promise.race([new Promise<void>((resolve) => response.end(resolve)), sleep(farewellMs, undefined, { ref: false })]);
-};
-
-/** Milliseconds a listener that reads slowly has to take the last message. */
-const farewellMs = 500;
 
 const answerRefused = (response: ServerResponse, answers: readonly { id: RequestId; code: Parameters<typeof jsonRpcError>[1] }[], { batch, era }: { batch: boolean; era: Era }): void => {
   const texts = answers.map(({ id, code }) => jsonRpcError(id, code));
