@@ -6,6 +6,7 @@ import { Buffer, isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { SallyportError } from '../errors.ts';
+import { isObject } from '../mcp/read-messages.ts';
 import { SseDecoder } from '../mcp/sse.ts';
 import { abandonedError } from './abandoned.ts';
 import { EventQueue } from './event-queue.ts';
@@ -25,11 +26,22 @@ export interface HttpAnswerLimits {
 
 type Body = 'none' | 'json' | 'stream' | 'unknown';
 
-/** One per request; handed to undici, which calls the `on…` methods. */
+/** What of a request decides how its answer is read. */
+export type AnsweredRequest = Pick<UpstreamRequest, 'era' | 'method' | 'session' | 'messages' | 'signal'>;
+
+export interface HttpAnswerOptions {
+  readonly upstream: string;
+  readonly limits: HttpAnswerLimits;
+  /** Over TLS a connection that closes without a word may be a certificate refused. */
+  readonly secure: boolean;
+}
+
+/** One per attempt to send a request; handed to undici, which calls the `on…` methods. */
 export class HttpAnswer implements Dispatcher.DispatchHandler {
   readonly answer: Promise<UpstreamAnswer>;
+  readonly #options: HttpAnswerOptions;
   readonly #upstream: string;
-  readonly #request: UpstreamRequest;
+  readonly #request: AnsweredRequest;
   readonly #limits: HttpAnswerLimits;
   readonly #abandon = (): void => this.#fail(abandonedError(this.#request.signal));
   #resolve: (answer: UpstreamAnswer) => void = () => undefined;
@@ -44,11 +56,14 @@ export class HttpAnswer implements Dispatcher.DispatchHandler {
   #queue: EventQueue | undefined;
   #decoder: SseDecoder | undefined;
   #done = false;
+  #left = false;
+  #begun = false;
 
-  constructor(upstream: string, request: UpstreamRequest, limits: HttpAnswerLimits) {
-    this.#upstream = upstream;
+  constructor(request: AnsweredRequest, options: HttpAnswerOptions) {
+    this.#options = options;
+    this.#upstream = options.upstream;
     this.#request = request;
-    this.#limits = limits;
+    this.#limits = options.limits;
     this.answer = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -56,13 +71,29 @@ export class HttpAnswer implements Dispatcher.DispatchHandler {
     request.signal.addEventListener('abort', this.#abandon, { once: true });
   }
 
+  /** A connection stood and the request may have been written to it. */
+  get left(): boolean {
+    return this.#left;
+  }
+
+  /** The upstream has begun to answer. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#left = true;
     this.#controller = controller;
     if (this.#done) controller.abort(abandonedError(this.#request.signal));
     else if (this.#request.signal.aborted) this.#abandon();
   }
 
+  onResponseStarted(): void {
+    this.#begun = true;
+  }
+
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    this.#begun = true;
     // Informational responses come before the real one.
     if (status < 200) return;
     this.#status = status;
@@ -72,7 +103,8 @@ export class HttpAnswer implements Dispatcher.DispatchHandler {
       this.#fail(refusal);
       return;
     }
-    if (this.#request.session === undefined) this.#session = this.#sessionOf(headers['mcp-session-id']);
+    // The modern era has no sessions: an id given all the same is not kept.
+    if (this.#request.era === 'legacy' && this.#request.session === undefined) this.#session = this.#sessionOf(headers['mcp-session-id']);
     if (this.#done) return;
     if (this.#body === 'stream') this.#openStream(status);
     else this.#late = setTimeout(() => this.#fail(this.#error('ERR_UPSTREAM_TIMEOUT', 'the upstream did not complete its answer in time')), this.#limits.answerTimeoutMs);
@@ -105,7 +137,7 @@ export class HttpAnswer implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#fail(failureOf(this.#upstream, error));
+    this.#fail(failureOf(error, this.#options));
   }
 
   /** What makes an answer unusable whatever its body holds. */
@@ -115,7 +147,7 @@ export class HttpAnswer implements Dispatcher.DispatchHandler {
     if (status === 401 || status === 403 || status === 407) {
       return this.#error('ERR_UPSTREAM_INVALID', 'the upstream refused the gateway: check the headers or the certificate configured for it', { status });
     }
-    if (status === 404 && this.#request.session !== undefined) {
+    if (status === 404 && this.#request.era === 'legacy' && this.#request.session !== undefined) {
       return new SallyportError('ERR_MCP_SESSION_UNKNOWN', 'the upstream has ended the session: initialize a new one', { facts: { upstream: this.#upstream } });
     }
     const coding = headers['content-encoding'];
@@ -161,14 +193,29 @@ export class HttpAnswer implements Dispatcher.DispatchHandler {
   #complete(): UpstreamAnswer | SallyportError {
     const status = this.#status;
     const session = this.#session;
-    if (this.#bytes === 0 && (status >= 200 && status < 300)) return this.#request.method === 'GET' ? this.#error('ERR_UPSTREAM_INVALID', 'the upstream answered GET without a stream', { status }) : { kind: 'empty', status, session };
+    if (this.#bytes === 0 && (status >= 200 && status < 300)) {
+      if (this.#request.method === 'GET') return this.#error('ERR_UPSTREAM_INVALID', 'the upstream answered GET without a stream', { status });
+      if (this.#request.era === 'modern' && this.#request.messages[0]?.kind === 'request') return this.#error('ERR_UPSTREAM_INVALID', 'the upstream gave no answer to a request', { status });
+      return { kind: 'empty', status, session };
+    }
     // Streamable HTTP: no GET stream, or sessions that clients cannot end.
     if (status === 405 && this.#request.method !== 'POST') return { kind: 'empty', status };
     const text = this.#body === 'json' ? textOf(this.#parts, this.#bytes) : undefined;
     if (status < 300 && text !== undefined && this.#request.method !== 'GET') return { kind: 'json', status, session, text };
-    if (status >= 400 && text !== undefined && isJsonRpc(text)) return { kind: 'json', status, text };
+    if (status >= 400 && text !== undefined && this.#isAnswer(text)) return { kind: 'json', status, text };
+    const refusal = certificateRefusal(status, this.#parts);
+    if (refusal !== undefined) return this.#error('ERR_UPSTREAM_UNREACHABLE', refusal, { status, reason: 'certificateRefused' });
     if (status === 502 || status === 503 || status === 504) return this.#error('ERR_UPSTREAM_UNREACHABLE', 'what stands before the upstream cannot reach it: see whether it runs', { status });
     return this.#error('ERR_UPSTREAM_INVALID', 'the upstream answered with something that is not MCP: check its url', { status });
+  }
+
+  /** Whether an answer with an error status is one of the MCP server, and to this request. */
+  #isAnswer(text: string): boolean {
+    const value = jsonRpcOf(text);
+    if (value === undefined || this.#request.era === 'legacy') return value !== undefined;
+    const [message] = this.#request.messages;
+    // JSON-RPC 2.0 §5: the id is null when the server could not read it.
+    return 'error' in value && message?.kind === 'request' && (value['id'] === message.id || value['id'] === null);
   }
 
   #error(code: 'ERR_UPSTREAM_INVALID' | 'ERR_UPSTREAM_TIMEOUT' | 'ERR_UPSTREAM_TOO_LARGE' | 'ERR_UPSTREAM_UNREACHABLE', message: string, facts: Record<string, string | number> = {}): SallyportError {
@@ -209,11 +256,20 @@ const textOf = (parts: readonly Buffer[], bytes: number): string | undefined => 
   return isUtf8(whole) ? whole.toString('utf8') : undefined;
 };
 
-const isJsonRpc = (text: string): boolean => {
+const jsonRpcOf = (text: string): Readonly<Record<string, unknown>> | undefined => {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && 'jsonrpc' in value && value.jsonrpc === '2.0';
+    return isObject(value) && value['jsonrpc'] === '2.0' ? value : undefined;
   } catch {
-    return false;
+    return undefined;
   }
+};
+
+/** What nginx and those like it say, in HTML and over HTTP, where others end the handshake. */
+const certificateRefusal = (status: number, parts: readonly Buffer[]): string | undefined => {
+  const page = status === 400 ? (parts[0]?.toString('latin1', 0, 1_024) ?? '') : '';
+  if (status === 496 || page.includes('No required SSL certificate was sent')) return 'the upstream demands a client certificate: set tls.cert and tls.key of this upstream';
+  if (status === 495 || page.includes('The SSL certificate error')) return 'the upstream does not accept the certificate of the gateway: set tls.cert and tls.key of this upstream to one it trusts';
+  if (status === 497 || page.includes('The plain HTTP request was sent to HTTPS port')) return 'the upstream speaks TLS: give it an https url';
+  return undefined;
 };

@@ -100,7 +100,7 @@ describe('a request to an HTTP upstream', () => {
     expect(requests).toBe(0);
   });
 
-  it.each([{ host: 'x' }, { 'Mcp-Session-Id': 'x' }, { 'transfer-encoding': 'chunked' }, { 'a b': 'x' }, { a: 'x\ny' }])('cannot be configured to carry %j', (headers) => {
+  it.each([{ host: 'x' }, { 'Mcp-Session-Id': 'x' }, { 'mcp-param-region': 'x' }, { 'Mcp-Name': 'x' }, { 'X-Sallyport-Principal': 'x' }, { 'transfer-encoding': 'chunked' }, { 'a b': 'x' }, { a: 'x\ny' }])('cannot be configured to carry %j', (headers) => {
     expect(() => upstreamAt('http://127.0.0.1:1/mcp', { headers: headers as unknown as Record<string, string> })).toThrow(expect.objectContaining({ code: 'ERR_CONFIG_INVALID' }));
   });
 
@@ -305,7 +305,7 @@ describe('an HTTP upstream', () => {
   it('that is not there is unreachable and not healthy', async () => {
     const server = createTcpServer();
     const url = await listen(server);
-    const { upstream } = upstreamAt(url);
+    const { upstream } = upstreamAt(url, { limits: { healthSharedMs: 0 } });
     expect(await upstream.healthy()).toBe(true);
     await new Promise((resolve) => {
       server.close(resolve);

@@ -50,7 +50,7 @@ describe('an upstream over TLS', () => {
     expect(peer).toBe('gateway');
     await expect(exchange(client)).rejects.toMatchObject({
       code: 'ERR_UPSTREAM_UNREACHABLE',
-      message: 'TLS with the upstream fails: check its host name and the ca, cert and key configured for it',
+      message: 'the certificate of the upstream is not signed by a CA that is trusted for it: set tls.ca of this upstream to the CA it has its certificate from',
       facts: { reason: 'DEPTH_ZERO_SELF_SIGNED_CERT' },
     });
     await expect(exchange({ ca: server.cert })).rejects.toMatchObject({ code: 'ERR_UPSTREAM_UNREACHABLE' });
