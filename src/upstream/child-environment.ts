@@ -9,13 +9,17 @@ const inherited = [
   'USERNAME', 'ProgramData', 'ProgramFiles', 'ProgramFiles(x86)', 'PROCESSOR_ARCHITECTURE',
 ];
 
+export interface ChildEnvironmentOptions {
+  /** Values of the operator's, over the inherited ones. */
+  readonly configured?: Readonly<Record<string, string>> | undefined;
+  /** Names the operator lets through besides. */
+  readonly inherit?: readonly string[] | undefined;
+}
+
 /** The inheritable part of `parent`, with the configured variables over it. */
-export const childEnvironment = (
-  parent: Readonly<Record<string, string | undefined>>,
-  configured: Readonly<Record<string, string>> = {},
-): Record<string, string> => {
+export const childEnvironment = (parent: Readonly<Record<string, string | undefined>>, { configured = {}, inherit = [] }: ChildEnvironmentOptions = {}): Record<string, string> => {
   const environment: Record<string, string> = {};
-  for (const name of inherited) {
+  for (const name of [...inherited, ...inherit]) {
     const value = parent[name];
     // bash exports functions as variables: code, not a value.
     if (value !== undefined && !value.startsWith('()')) environment[name] = value;

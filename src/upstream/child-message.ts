@@ -1,4 +1,5 @@
 /** What routing needs to know of a line that a child wrote. The text itself is carried on as it is. */
+import { subscriptionIdKey } from '../mcp/envelope.ts';
 import type { RequestId } from '../mcp/message.ts';
 import { isObject, isRequestId } from '../mcp/read-messages.ts';
 import { splitBatch } from './json-text.ts';
@@ -10,20 +11,29 @@ export type ChildMessage =
       readonly text: string;
       /** The protocol revision, in a response to `initialize`. */
       readonly revision: string | undefined;
+      /** Of an error response. */
+      readonly errorCode: number | undefined;
+      readonly subscriptionId: RequestId | undefined;
     }
   | {
       readonly kind: 'request';
       readonly id: RequestId;
       readonly text: string;
+      readonly method: string;
       readonly concernsSession: boolean;
       readonly progressToken: undefined;
     }
   | {
       readonly kind: 'notification';
       readonly text: string;
+      readonly method: string;
       /** It is not about any one request. */
       readonly concernsSession: boolean;
       readonly progressToken: RequestId | undefined;
+      /** Modern: the `subscriptions/listen` request it belongs to. */
+      readonly subscriptionId: RequestId | undefined;
+      /** Of `notifications/cancelled`. */
+      readonly requestId: RequestId | undefined;
     };
 
 /** The messages of a line (several if it is a batch), or undefined if it is not JSON-RPC. */
@@ -58,13 +68,27 @@ const readMessage = (value: unknown, text: string): ChildMessage | undefined => 
   const { id, method, params } = value;
   if (typeof method === 'string') {
     if (id === undefined) {
-      const progressToken = isObject(params) && isRequestId(params['progressToken']) ? params['progressToken'] : undefined;
-      return { kind: 'notification', text, concernsSession: sessionNotifications.has(method), progressToken };
+      return {
+        kind: 'notification', text, method,
+        concernsSession: sessionNotifications.has(method),
+        progressToken: idIn(params, 'progressToken'),
+        subscriptionId: subscriptionIdOf(params),
+        requestId: idIn(params, 'requestId'),
+      };
     }
-    return isRequestId(id) ? { kind: 'request', id, text, concernsSession: false, progressToken: undefined } : undefined;
+    return isRequestId(id) ? { kind: 'request', id, text, method, concernsSession: false, progressToken: undefined } : undefined;
   }
   if (!isRequestId(id) || !(Object.hasOwn(value, 'result') || Object.hasOwn(value, 'error'))) return undefined;
-  const result = value['result'];
+  const { result, error } = value;
   const revision = isObject(result) && typeof result['protocolVersion'] === 'string' ? result['protocolVersion'] : undefined;
-  return { kind: 'response', id, text, revision };
+  const errorCode = isObject(error) && typeof error['code'] === 'number' ? error['code'] : undefined;
+  return { kind: 'response', id, text, revision, errorCode, subscriptionId: subscriptionIdOf(result) };
 };
+
+const idIn = (value: unknown, name: string): RequestId | undefined => {
+  const id = isObject(value) ? value[name] : undefined;
+  return isRequestId(id) ? id : undefined;
+};
+
+/** Stands in `_meta` of params and of results. */
+const subscriptionIdOf = (value: unknown): RequestId | undefined => (isObject(value) ? idIn(value['_meta'], subscriptionIdKey) : undefined);

@@ -1,5 +1,6 @@
-/** What a child writes to stderr, on its way into the log: cut, and limited in number, because a child may never stop. */
+/** What a child writes to stderr, on its way into the log: without secrets, cut, and limited in number, because a child may never stop. */
 import type { Clock } from '../../ca/ports.ts';
+import { SecretRedactor } from './secret-redaction.ts';
 import type { UpstreamLog } from './upstream-log.ts';
 
 export interface StderrLogOptions {
@@ -9,11 +10,17 @@ export interface StderrLogOptions {
   readonly facts: Readonly<Record<string, string | number | undefined>>;
   readonly lineBytes: number;
   readonly linesPerMinute: number;
+  /** Never logged, whatever stands around them. */
+  readonly secrets?: readonly string[] | undefined;
 }
+
+/** Read beyond what is logged, so that a secret at the cut is still known for one. */
+const overlap = 512;
 
 export class StderrLog {
   readonly #options: StderrLogOptions;
   readonly #decoder = new TextDecoder();
+  readonly #redactor: SecretRedactor;
   #line = '';
   #cut = false;
   #minute = 0;
@@ -22,13 +29,14 @@ export class StderrLog {
 
   constructor(options: StderrLogOptions) {
     this.#options = options;
+    this.#redactor = new SecretRedactor(options.secrets);
   }
 
   push(chunk: Uint8Array): void {
     const lines = this.#decoder.decode(chunk, { stream: true }).split('\n');
     for (const [index, part] of lines.entries()) {
       if (index > 0) this.#finish();
-      const room = this.#options.lineBytes - this.#line.length;
+      const room = this.#options.lineBytes + overlap - this.#line.length;
       this.#cut ||= part.length > room;
       this.#line += part.slice(0, Math.max(0, room));
     }
@@ -40,8 +48,10 @@ export class StderrLog {
   }
 
   #finish(): void {
-    const text = this.#line.trimEnd();
-    const cut = this.#cut;
+    // Lines that are not logged count too: they may begin or end a private key.
+    const line = this.#redactor.redact(this.#line.trimEnd());
+    const text = line.slice(0, this.#options.lineBytes).trimEnd();
+    const cut = this.#cut || line.length > this.#options.lineBytes;
     this.#line = '';
     this.#cut = false;
     if (text === '' || !this.#allowed()) return;

@@ -1,6 +1,6 @@
 /** The bounds of one stdio upstream. */
 export interface StdioLimits {
-  /** Sessions, and so children, at a time. */
+  /** Sessions and children of modern principals, and so children, at a time. */
   readonly sessions: number;
   /** One line of the child's stdout. A longer one is dropped. */
   readonly lineBytes: number;
@@ -20,6 +20,12 @@ export interface StdioLimits {
   readonly openStreamAfterMs: number;
   /** How long a cancelled request may still bring its response. */
   readonly cancelGraceMs: number;
+  /** A child of modern requests with nothing in flight ends after this time. */
+  readonly idleMs: number;
+  /** What does not answer `server/discover` within this time is taken for a server of the legacy era. */
+  readonly eraProbeMs: number;
+  /** Time a probed child has to answer anything at all; npx may have to fetch it first. */
+  readonly eraStartMs: number;
   /** Between the polite and the final signal to a child. */
   readonly killAfterMs: number;
   /** One line of stderr in the log; the rest is cut. */
@@ -41,6 +47,9 @@ export const defaultStdioLimits: StdioLimits = {
   pendingBytes: mebibyte,
   openStreamAfterMs: 2_000,
   cancelGraceMs: 1_000,
+  idleMs: 600_000,
+  eraProbeMs: 5_000,
+  eraStartMs: 60_000,
   killAfterMs: 2_000,
   stderrLineBytes: 2_048,
   stderrLinesPerMinute: 120,

@@ -48,6 +48,7 @@ export class StdioSession {
   #pressing = 0;
   #revision: string | undefined;
   #refused = false;
+  #dismissed = false;
   #ended = false;
 
   constructor(options: StdioSessionOptions) {
@@ -63,6 +64,16 @@ export class StdioSession {
   /** The child answered `initialize` with an error, so the session ends. */
   get refused(): boolean {
     return this.#refused;
+  }
+
+  /** The child answered `initialize`. */
+  get initialized(): boolean {
+    return this.#revision !== undefined;
+  }
+
+  /** It was ended on purpose, so that the end of its child is no news. */
+  get dismissed(): boolean {
+    return this.#dismissed || this.#refused;
   }
 
   /** Gives the session its child; before that nothing can be posted. */
@@ -127,6 +138,7 @@ export class StdioSession {
 
   /** Resolves when nothing is left of the child. */
   async end(error: SallyportError): Promise<void> {
+    this.#dismissed ||= !this.#ended;
     this.finish(error);
     await this.#child?.end();
   }

@@ -1,23 +1,21 @@
 /**
  * An MCP server started as a child process and spoken to over its stdin and stdout, presented
- * with the semantics of Streamable HTTP (revisions 2025-03-26 to 2025-11-25).
- * Every session has a child of its own: nothing is shared between principals or sessions.
+ * with the semantics of Streamable HTTP, of either era. Every legacy session has a child of its own,
+ * and the modern requests of every principal: nothing is shared between principals (mcp.md row 21).
  */
 import { Buffer } from 'node:buffer';
 import type { Clock, Randomness } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
+import type { Era } from '../mcp/revisions.ts';
 import { abandonedError } from './abandoned.ts';
-import { childEnvironment } from './child-environment.ts';
-import { resolveCommand } from './command.ts';
-import type { CommandSurroundings } from './command.ts';
-import { LineReader } from './line-reader.ts';
-import { StderrLog } from './stderr-log.ts';
+import type { ResourceLimits } from './resource-limits.ts';
+import { probeEras } from './stdio-eras.ts';
+import { ChildLauncher } from './stdio-launcher.ts';
 import { defaultStdioLimits } from './stdio-limits.ts';
 import type { StdioLimits } from './stdio-limits.ts';
-import { startChild } from './stdio-process.ts';
-import type { ChildExit, StdioChild } from './stdio-process.ts';
+import { ModernChildren } from './stdio-modern.ts';
+import { Restarts, startKey } from './stdio-restarts.ts';
 import { StdioSession } from './stdio-session.ts';
-import type { Era } from '../mcp/revisions.ts';
 import type { Upstream, UpstreamAnswer, UpstreamRequest } from './upstream.ts';
 import type { UpstreamLog } from './upstream-log.ts';
 
@@ -28,39 +26,47 @@ export interface StdioUpstreamOptions {
   readonly args?: readonly string[] | undefined;
   /** Added to the few variables a child inherits (see child-environment.ts). */
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Names of further variables that it inherits. */
+  readonly inheritEnv?: readonly string[] | undefined;
   readonly cwd?: string | undefined;
   readonly clock: Clock;
   readonly randomness: Randomness;
   readonly log: UpstreamLog;
   readonly limits?: Partial<StdioLimits> | undefined;
+  /** What the server speaks; `auto` (the default) finds out by asking it. */
+  readonly era?: 'auto' | Era | 'both' | undefined;
+  /** What each process may use of the machine. */
+  readonly resourceLimits?: ResourceLimits | undefined;
 }
 
+/** @throws SallyportError `ERR_CONFIG_INVALID` when resource limits cannot be enforced on this machine */
 export const createStdioUpstream = (options: StdioUpstreamOptions): Upstream => new StdioUpstream(options);
 
 class StdioUpstream implements Upstream {
   readonly name: string;
   readonly #options: StdioUpstreamOptions;
   readonly #limits: StdioLimits;
-  readonly #surroundings: CommandSurroundings;
+  readonly #launcher: ChildLauncher;
+  readonly #restarts: Restarts;
+  readonly #modern: ModernChildren;
   readonly #sessions = new Map<string, StdioSession>();
-  /** Children that were told to end but are not gone yet, too. */
-  readonly #children = new Set<StdioChild>();
-  readonly #starting = new Set<Promise<StdioSession>>();
-  #closed = false;
+  #starting = 0;
+  #eras: Promise<readonly Era[]> | undefined;
 
   constructor(options: StdioUpstreamOptions) {
     this.name = options.name;
     this.#options = options;
-    this.#limits = { ...defaultStdioLimits, ...options.limits };
-    this.#surroundings = {
-      cwd: options.cwd ?? process.cwd(),
-      environment: childEnvironment(process.env, options.env),
-      platform: process.platform,
-    };
+    const { name, log, clock, env, inheritEnv, cwd, resourceLimits } = options;
+    const limits = { ...defaultStdioLimits, ...options.limits };
+    this.#limits = limits;
+    this.#launcher = new ChildLauncher({ name, command: options.command, args: options.args ?? [], env, inheritEnv, cwd, resourceLimits, clock, log, limits });
+    this.#restarts = new Restarts(clock);
+    this.#modern = new ModernChildren({ upstream: name, launcher: this.#launcher, restarts: this.#restarts, limits, log, makeRoom: () => this.#makeRoom() });
   }
 
   async exchange(request: UpstreamRequest): Promise<UpstreamAnswer> {
-    if (this.#closed) throw this.#drainingError();
+    if (this.#launcher.closed) throw this.#launcher.drainingError();
+    if (request.era === 'modern') return this.#modern.exchange(request);
     const initializes = request.messages.some((message) => message.kind === 'request' && message.method === 'initialize');
     if (request.session === undefined) {
       if (request.method === 'POST' && initializes) return this.#initialize(request);
@@ -91,19 +97,26 @@ class StdioUpstream implements Upstream {
     await session?.end(new SallyportError('ERR_UPSTREAM_EXITED', 'the session was ended: initialize a new one', { facts: { upstream: this.name } }));
   }
 
-  async eras(): Promise<readonly Era[]> {
-    return ['legacy'];
+  eras(): Promise<readonly Era[]> {
+    const { era = 'auto' } = this.#options;
+    if (era !== 'auto') return Promise.resolve(era === 'both' ? ['legacy', 'modern'] : [era]);
+    // Those who ask meanwhile share the probe; after a failure it is made again.
+    this.#eras ??= probeEras({ upstream: this.name, launcher: this.#launcher, restarts: this.#restarts, limits: this.#limits }).catch((error: unknown) => {
+      this.#eras = undefined;
+      throw error;
+    });
+    return this.#eras;
   }
 
   async endPrincipal(principalId: string): Promise<void> {
     const own = [...this.#sessions].filter(([, session]) => session.principalId === principalId);
-    await Promise.all(own.map(([id]) => this.endSession(id)));
+    await Promise.all([this.#modern.end(principalId), ...own.map(([id]) => this.endSession(id))]);
   }
 
   async healthy(): Promise<boolean> {
-    if (this.#closed) return false;
+    if (this.#launcher.closed || this.#restarts.waitMs(startKey) > 0) return false;
     try {
-      await this.#resolve();
+      await this.#launcher.check();
       return true;
     } catch {
       return false;
@@ -111,29 +124,33 @@ class StdioUpstream implements Upstream {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    await Promise.allSettled(this.#starting);
-    await Promise.all([...this.#sessions.keys()].map((id) => this.endSession(id)));
-    await Promise.all([...this.#children].map((child) => child.end()));
+    const gone = this.#launcher.close();
+    await Promise.all([gone, this.#modern.endAll(), ...[...this.#sessions.keys()].map((id) => this.endSession(id))]);
   }
 
-  #resolve(): ReturnType<typeof resolveCommand> {
-    return resolveCommand(this.#options.command, this.#options.args ?? [], this.#surroundings);
+  /** @throws SallyportError `ERR_LIMIT_SESSIONS` */
+  #makeRoom(): void {
+    if (this.#sessions.size + this.#starting + this.#modern.size < this.#limits.sessions) return;
+    // A session is somebody's until it ends; an idle child of modern requests can be started again at any time.
+    if (this.#modern.endIdlest()) return;
+    throw new SallyportError('ERR_LIMIT_SESSIONS', 'the upstream has as many sessions as it may: end some, or raise its limit', {
+      facts: { upstream: this.name, limit: this.#limits.sessions },
+    });
   }
 
   async #initialize(request: UpstreamRequest): Promise<UpstreamAnswer> {
     if (request.messages.length !== 1) {
       throw new SallyportError('ERR_MCP_INVALID_REQUEST', 'initialize must be sent on its own', { facts: { upstream: this.name } });
     }
-    if (this.#sessions.size + this.#starting.size >= this.#limits.sessions) {
-      throw new SallyportError('ERR_LIMIT_SESSIONS', 'the upstream has as many sessions as it may: end some, or raise its limit', {
-        facts: { upstream: this.name, limit: this.#limits.sessions },
-      });
-    }
+    const { id: principalId } = request.principal;
+    this.#restarts.check(startKey, { upstream: this.name });
+    this.#restarts.check(principalId, { upstream: this.name });
+    this.#makeRoom();
     const id = Buffer.from(this.#options.randomness.bytes(16)).toString('base64url');
-    const starting = this.#start(id, request);
-    this.#starting.add(starting);
-    const session = await starting.finally(() => this.#starting.delete(starting));
+    this.#starting += 1;
+    const session = await this.#start(id, request).finally(() => {
+      this.#starting -= 1;
+    });
     try {
       const answer = await session.post(request);
       return session.refused ? answer : { ...answer, session: id };
@@ -145,53 +162,30 @@ class StdioUpstream implements Upstream {
   }
 
   async #start(id: string, request: UpstreamRequest): Promise<StdioSession> {
-    const { log, clock } = this.#options;
-    const session = new StdioSession({ upstream: this.name, principalId: request.principal.id, limits: this.#limits, log });
-    const lines = new LineReader({
-      maxBytes: this.#limits.lineBytes,
-      onLine: (line) => session.receive(line),
-      onDropped: (reason, bytes) => log.warn({ upstream: this.name, reason, bytes }, 'upstream wrote a line that was dropped'),
-    });
-    const stderr = new StderrLog({ log, clock, facts: { upstream: this.name }, lineBytes: this.#limits.stderrLineBytes, linesPerMinute: this.#limits.stderrLinesPerMinute });
-    const startedAt = clock.now().getTime();
-    const child = await startChild({
-      invocation: await this.#resolve(),
-      environment: this.#surroundings.environment,
-      cwd: this.#options.cwd,
-      killAfterMs: this.#limits.killAfterMs,
-      onStdout: (chunk) => lines.push(chunk),
-      onStderr: (chunk) => stderr.push(chunk),
-      onExit: (exit) => {
-        lines.end();
-        stderr.end();
-        this.#children.delete(child);
+    const { log } = this.#options;
+    const principalId = request.principal.id;
+    const session = new StdioSession({ upstream: this.name, principalId, limits: this.#limits, log });
+    const child = await this.#launcher.launch({
+      next: 'initialize a new session',
+      ending: () => session.dismissed,
+      onLine: (line) => {
+        const { initialized } = session;
+        session.receive(line);
+        if (!initialized && session.initialized) this.#restarts.recovered(startKey);
+      },
+      onExit: (error, startedAt) => {
         this.#sessions.delete(id);
-        const facts = { upstream: this.name, pid: child.pid, ...exit, uptimeMs: clock.now().getTime() - startedAt };
-        if (session.ended) log.debug(facts, 'upstream process ended');
-        else log.warn(facts, 'upstream process exited');
-        session.finish(this.#exitError(exit));
+        if (!session.dismissed) this.#restarts.died(session.initialized ? principalId : startKey, startedAt);
+        session.finish(error);
       },
     });
-    this.#children.add(child);
-    log.debug({ upstream: this.name, pid: child.pid }, 'upstream process started');
-    if (request.signal.aborted || this.#closed) {
-      await child.end();
-      throw this.#closed ? this.#drainingError() : abandonedError(request.signal);
+    if (request.signal.aborted) {
+      session.start(child);
+      await session.end(abandonedError(request.signal));
+      throw abandonedError(request.signal);
     }
     session.start(child);
     this.#sessions.set(id, session);
     return session;
-  }
-
-  #drainingError(): SallyportError {
-    return new SallyportError('ERR_DRAINING', 'the upstream is being shut down', { facts: { upstream: this.name } });
-  }
-
-  #exitError({ code, signal }: ChildExit): SallyportError {
-    return new SallyportError(
-      'ERR_UPSTREAM_EXITED',
-      `the upstream's command ${JSON.stringify(this.#options.command)} ended (${signal ?? `exit code ${code ?? 'unknown'}`}): see what it wrote to stderr in the log, then initialize a new session`,
-      { facts: { upstream: this.name, command: this.#options.command, exitCode: code, signal } },
-    );
   }
 }

@@ -49,6 +49,6 @@ describe('a command', () => {
 describe('the environment of a child', () => {
   it('has the listed variables, the configured ones over them, and no shell functions', () => {
     const parent = { PATH: '/bin', HOME: '/h', SECRET: 's', NODE_OPTIONS: '--inspect', LANG: '() { :; }; evil', TZ: undefined };
-    expect(childEnvironment(parent, { HOME: '/other', API: 'x' })).toEqual({ PATH: '/bin', HOME: '/other', API: 'x' });
+    expect(childEnvironment(parent, { configured: { HOME: '/other', API: 'x' } })).toEqual({ PATH: '/bin', HOME: '/other', API: 'x' });
   });
 });
