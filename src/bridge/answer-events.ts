@@ -24,4 +24,22 @@ export async function textOf(response: Response, maxBytes: number): Promise<stri
   return Buffer.concat(chunks).toString('utf8');
 }
 
+/** The messages of an answer, whichever of both forms it has. */
+export async function* bodiesOf(response: Response, maxBytes: number): AsyncGenerator<string, void, undefined> {
+  if (mediaTypeOf(response) !== 'text/event-stream') {
+    yield await textOf(response, maxBytes);
+    return;
+  }
+  for await (const event of eventsOf(response, maxBytes)) if (isMessage(event)) yield event.data;
+}
+
 export const mediaTypeOf = (response: Response): string => (response.headers.get('content-type') ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+
+/** Whether an event carries a message; others only keep the stream alive or say where it may be resumed. */
+export const isMessage = (event: Pick<SseEvent, 'data' | 'event'>): boolean => event.data !== '' && (event.event === undefined || event.event === 'message');
+
+export const cutOff = (url: URL, cause: unknown): SallyportError =>
+  new SallyportError('ERR_BRIDGE_UNREACHABLE', `the connection to the gateway ${url.host} ended before the answer; the request may have been carried out, so look before you repeat it`, {
+    facts: { host: url.host, reason: 'ECONNRESET' },
+    cause,
+  });

@@ -1,14 +1,16 @@
 /**
- * One MCP client's conversation with a gateway over Streamable HTTP: messages go and come as texts.
+ * One MCP client's conversation with a gateway in the legacy era: messages go and come as texts.
  * A session that the gateway no longer knows is begun again with the client's own `initialize`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { present, SallyportError } from '../errors.ts';
+import { SallyportError } from '../errors.ts';
 import { toOneLine } from '../upstream/json-text.ts';
-import { eventsOf, mediaTypeOf, textOf } from './answer-events.ts';
-import { explainAnswer, explainFailure, nothingGranted, readAnswer } from './explain.ts';
+import { cutOff, eventsOf, isMessage, mediaTypeOf, textOf } from './answer-events.ts';
+import { isRefusal } from './contact.ts';
+import type { GatewayContact } from './contact.ts';
+import { explainAnswer, explainFailure, isTrouble, nothingGranted, readAnswer } from './explain.ts';
 import type { IdentityFetch } from './identity-fetch.ts';
-import { cancelledId, factsOf, isDenial, negotiatedRevision } from './message-text.ts';
+import { cancelledId, errorAnswer, errorOf, factsOf, isDenial, negotiatedRevision, rewordedAnswer } from './message-text.ts';
 import type { MessageFacts } from './message-text.ts';
 import type { NoticeSink } from './notice.ts';
 
@@ -18,13 +20,11 @@ export interface ConversationOptions {
   /** Takes one message as one line; resolves when there is room for more. */
   readonly deliver: (line: string) => Promise<void>;
   readonly notice: NoticeSink;
+  readonly contact: GatewayContact;
   readonly maxMessageBytes: number;
   /** First and longest pause between attempts to reopen a stream. */
   readonly backoff: { readonly firstMs: number; readonly longestMs: number };
 }
-
-/** How the last contact with the gateway went. */
-export type Contact = 'none' | 'accepted' | 'refused' | 'unreachable';
 
 interface Session {
   readonly id: string | undefined;
@@ -48,21 +48,9 @@ export class Conversation {
   #beginningAgain: Promise<void> | undefined;
   #listening: AbortController | undefined;
   #listenFailures = 0;
-  #wake = Promise.withResolvers<void>();
-  #contact: Contact = 'none';
-  #everAccepted = false;
-  #lastComplaint: string | undefined;
 
   constructor(options: ConversationOptions) {
     this.#options = options;
-  }
-
-  get contact(): Contact {
-    return this.#contact;
-  }
-
-  get everAccepted(): boolean {
-    return this.#everAccepted;
   }
 
   /**
@@ -98,19 +86,13 @@ export class Conversation {
     }
   }
 
-  /** The identity changed or the gateway answered: a stream that was refused may be tried again. */
-  wake(): void {
-    this.#wake.resolve();
-    this.#wake = Promise.withResolvers<void>();
-  }
-
   /** Takes leave: ends streams and the session. */
   async end(): Promise<void> {
     if (this.#ended.signal.aborted) return;
     const session = this.#session;
     this.#ended.abort();
     this.#listening?.abort();
-    if (session?.id === undefined || this.#contact === 'refused') return;
+    if (session?.id === undefined || this.#options.contact.state === 'refused') return;
     try {
       const response = await this.#options.fetch(this.#options.url, { method: 'DELETE', headers: this.#headers(session), signal: AbortSignal.timeout(farewellTimeoutMs) });
       await response.body?.cancel();
@@ -128,7 +110,7 @@ export class Conversation {
       response = await this.#post(text, this.#session, pending.size > 0);
     }
     if (!response.ok) return this.#reject(response, pending, session);
-    this.#accepted();
+    this.#options.contact.accepted();
     const take = async (message: string): Promise<void> => {
       const line = toOneLine(message);
       const facts = factsOf(line);
@@ -196,7 +178,7 @@ export class Conversation {
 
   async #whyCut(): Promise<SallyportError | undefined> {
     const verdict = await this.#options.fetch.diagnose(this.#options.url);
-    return verdict?.code === 'ERR_BRIDGE_REFUSED' || verdict?.code === 'ERR_BRIDGE_IDENTITY' ? verdict : undefined;
+    return verdict !== undefined && isRefusal(verdict) ? verdict : undefined;
   }
 
   async #isSessionLost(response: Response, session: Session | undefined): Promise<boolean> {
@@ -271,7 +253,7 @@ export class Conversation {
           await response.body?.cancel();
           return;
         }
-        this.#accepted();
+        this.#options.contact.accepted();
         try {
           for await (const event of eventsOf(response, this.#options.maxMessageBytes)) {
             this.#listenFailures = 0;
@@ -285,8 +267,8 @@ export class Conversation {
       } catch (error) {
         if (signal.aborted) return;
         const explained = this.#explained(error);
-        this.#complain(explained);
-        if (explained.code === 'ERR_BRIDGE_REFUSED' || explained.code === 'ERR_BRIDGE_IDENTITY') await Promise.race([this.#wake.promise, aborted(signal)]);
+        this.#options.contact.complain(explained);
+        if (isRefusal(explained)) await Promise.race([this.#options.contact.woken(), aborted(signal)]);
       }
       this.#listenFailures += 1;
       await this.#pause(this.#delay(retryMs)).catch(() => undefined);
@@ -334,50 +316,25 @@ export class Conversation {
     const body = await textOf(response, this.#options.maxMessageBytes);
     const line = toOneLine(body);
     const [facts] = factsOf(line) ?? [];
-    if (facts?.kind === 'response' && facts.id !== undefined && pending.delete(facts.id)) await this.#options.deliver(line);
     const answer = { ...readAnswer(response.status, body), retryAfter: response.headers.get('retry-after') ?? undefined, hadSession: session?.id !== undefined };
     const explained = explainAnswer(answer, { url: this.#options.url, identity: await this.#options.fetch.identity() });
+    if (facts?.kind === 'response' && facts.id !== undefined && pending.delete(facts.id)) {
+      const error = errorOf(facts);
+      await this.#options.deliver(error !== undefined && isTrouble(answer) ? rewordedAnswer(facts.id, error, explained.message) : line);
+    }
     await this.#answerWith(explained, pending);
   }
 
   async #answerWith(error: SallyportError, pending: Pending): Promise<void> {
-    this.#complain(error);
-    const reason = error.facts['reason'];
-    const data = { code: error.code, ...(typeof reason === 'string' && reason !== '' ? { reason } : {}) };
-    for (const id of pending.keys()) {
-      await this.#options.deliver(`{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify({ code: present(error).jsonRpc, message: error.message, data })}}`);
-    }
+    this.#options.contact.complain(error);
+    for (const id of pending.keys()) await this.#options.deliver(errorAnswer(id, error));
     pending.clear();
   }
 
   #explained(error: unknown): SallyportError {
     return explainFailure(error, { url: this.#options.url });
   }
-
-  #accepted(): void {
-    this.#everAccepted = true;
-    this.#lastComplaint = undefined;
-    if (this.#contact === 'refused') this.wake();
-    this.#contact = 'accepted';
-  }
-
-  /** Says each trouble once until something works again. */
-  #complain(error: SallyportError): void {
-    if (error.code === 'ERR_BRIDGE_REFUSED' || error.code === 'ERR_BRIDGE_IDENTITY') this.#contact = 'refused';
-    else if (error.code.startsWith('ERR_BRIDGE_')) this.#contact = 'unreachable';
-    if (this.#lastComplaint === error.message) return;
-    this.#lastComplaint = error.message;
-    this.#options.notice({ level: 'error', message: error.message, facts: { code: error.code, ...error.facts } });
-  }
 }
-
-const isMessage = (event: { readonly data: string; readonly event: string | undefined }): boolean => event.data !== '' && (event.event === undefined || event.event === 'message');
-
-const cutOff = (url: URL, cause: unknown): SallyportError =>
-  new SallyportError('ERR_BRIDGE_UNREACHABLE', `the connection to the gateway ${url.host} ended before the answer; the request may have been carried out, so look before you repeat it`, {
-    facts: { host: url.host, reason: 'ECONNRESET' },
-    cause,
-  });
 
 const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {

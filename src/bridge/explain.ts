@@ -1,7 +1,8 @@
 /** Turns what TLS, the network and the gateway say into words with a next step. Pure: values in, an error out. */
 import type { ErrorFacts } from '../../ca/errors.ts';
 import { errorTable, SallyportError } from '../errors.ts';
-import type { GateErrorCode } from '../errors.ts';
+import type { ErrorCode, GateErrorCode } from '../errors.ts';
+import { refusalWords, whenToRetry } from './refusal-words.ts';
 
 /** What the words are about. */
 export interface ExplainContext {
@@ -90,31 +91,43 @@ export function explainAnswer(answer: GatewayAnswer, context: ExplainContext): S
     return error('ERR_BRIDGE_REFUSED', `${gateway} refused this identity: ${verdict?.(certificateOf(context)) ?? 'it was not accepted'}`);
   }
   const retry = answer.retryAfter === undefined ? 'try again later' : `try again in ${answer.retryAfter} s`;
+  // A session that is gone and a path that never was are both 404: what was asked tells them apart.
+  const code = answer.hadSession === true && answer.status === 404 && answer.code !== 'ERR_HTTP_PATH' ? 'ERR_MCP_SESSION_UNKNOWN' : (modernCodes[String(answer.code)] ?? answer.code);
+  if (isKnownCode(code)) {
+    const words = refusalWords[code];
+    if (words !== undefined) {
+      const happened = words.happened.replace('{said}', said).replace('{path}', context.url.pathname);
+      return error(words.as ?? (isGateCode(code) ? code : 'ERR_BRIDGE_ENROLLMENT'), `${gateway} ${happened}; ${words.next.replace(whenToRetry, retry)}`);
+    }
+  }
   switch (answer.status) {
     case 401:
       return error('ERR_BRIDGE_REFUSED', `${gateway} asks for a token besides the certificate${said}; ask its operator how agents sign in`);
     case 403:
       return error('ERR_BRIDGE_REFUSED', `${gateway} does not permit this to ${context.identity?.name ?? 'this identity'}${said}; ask its operator for a role that does (sallyport policy explain shows which rule decided)`);
     case 404:
-      return answer.hadSession === true
-        ? error('ERR_MCP_SESSION_UNKNOWN', `${gateway} does not know this session any more${said}; initialize again`)
-        : error('ERR_HTTP_PATH', `${gateway} has no MCP endpoint at ${context.url.pathname}; it is /mcp for one upstream and /NAME/mcp for a named one`);
+      return error('ERR_HTTP_PATH', `${gateway} has no MCP endpoint at ${context.url.pathname}; it is /mcp for one upstream and /NAME/mcp for a named one`);
     case 408:
       return error('ERR_HTTP_BODY_TIMEOUT', `${gateway} did not receive the request in time; try again`);
     case 413:
       return error('ERR_HTTP_BODY_TOO_LARGE', `${gateway} does not take a message of this size; send less, or raise gateway.limits.bodyBytes there`);
     case 429:
-      return error(isGateCode(answer.code) && answer.code.startsWith('ERR_LIMIT_') ? answer.code : 'ERR_LIMIT_REQUESTS', `${gateway} has reached a limit of this agent${said}; ${retry}`);
+      return error('ERR_LIMIT_REQUESTS', `${gateway} has reached a limit of this agent${said}; ${retry}`);
     case 502:
     case 504:
       return error(answer.status === 502 ? 'ERR_UPSTREAM_UNREACHABLE' : 'ERR_UPSTREAM_TIMEOUT', `${gateway} is there, the MCP server behind it is not answering${said}; ask its operator to look at the log of sallyport serve`);
     case 503:
       return error('ERR_BRIDGE_UNREACHABLE', `${gateway} is not taking requests now${said}; ${retry}`);
     default:
-      if (isGateCode(answer.code)) return error(answer.code, `${gateway} did not take the message: ${answer.message ?? errorTable[answer.code].public}; see its log for the detail`);
       return error('ERR_BRIDGE_UNREACHABLE', `${gateway} answered HTTP ${answer.status}${said}; check that the URL is the MCP endpoint of a gateway`);
   }
 }
+
+/** JSON-RPC numbers of revision 2026-07-28, as an MCP server without codes of ours answers them. */
+const modernCodes: Readonly<Record<string, ErrorCode>> = { '-32020': 'ERR_MCP_HEADER_MISMATCH', '-32021': 'ERR_MCP_CAPABILITY', '-32022': 'ERR_MCP_REVISION_UNSUPPORTED' };
+
+/** Whether an answer is trouble with the way to the MCP server rather than an answer of the protocol. */
+export const isTrouble = (answer: GatewayAnswer): boolean => (isKnownCode(answer.code) && refusalWords[answer.code]?.trouble === true) || isVerdict(answer);
 
 /** Words for an `initialize` that policy denies: the certificate is good, and opens nothing. */
 export function nothingGranted({ url, identity }: ExplainContext): SallyportError {
@@ -150,7 +163,10 @@ export function explainFailure(cause: unknown, context: ExplainContext): Sallypo
   return error('ERR_BRIDGE_UNREACHABLE', `${gateway} cannot be reached: ${text}`);
 }
 
-const isGateCode = (code: string | number | undefined): code is GateErrorCode => typeof code === 'string' && Object.hasOwn(errorTable, code);
+const isKnownCode = (code: string | number | undefined): code is ErrorCode => typeof code === 'string' && Object.hasOwn(errorTable, code);
+
+/** Codes of the issuing side are none of ours to throw. */
+const isGateCode = (code: ErrorCode): code is GateErrorCode => !/^ERR_(?:DER|PEM|CERTIFICATE|CSR|CRL|CA|TOKEN|KEY|STORE)_/u.test(code);
 
 /** The first error code of an error and its causes (a failed dial to several addresses is an AggregateError). */
 export function systemCodeOf(error: unknown): string {

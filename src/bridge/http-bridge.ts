@@ -83,7 +83,8 @@ interface Door extends HttpBridgeOptions {
 
 /** What an MCP client may say in headers; everything else stays here. */
 const forwardedRequestHeaders = ['accept', 'content-type', 'mcp-session-id', 'mcp-protocol-version', 'mcp-method', 'mcp-name', 'last-event-id'];
-const forwardedParameter = /^mcp-param-[a-z0-9_-]{1,64}$/u;
+/** RFC 9110 §5.6.2: what a tool's schema may name a header. */
+const forwardedParameter = /^mcp-param-[!#$%&'*+\-.^_`|~0-9a-z]{1,128}$/u;
 const returnedHeaders = ['content-type', 'mcp-session-id', 'mcp-protocol-version', 'retry-after', 'allow'];
 const methods = new Set(['POST', 'GET', 'DELETE']);
 
@@ -116,8 +117,10 @@ function checkSender(request: IncomingMessage, path: string): void {
   if (headers.host === undefined || !hosts.includes(headers.host)) {
     throw new SallyportError('ERR_HTTP_HOST', `the Host header must name this machine, as in http://127.0.0.1:${port}`);
   }
-  // Only browsers send an Origin, and no page has business here.
-  if (headers.origin !== undefined) throw new SallyportError('ERR_HTTP_ORIGIN', 'requests of web pages are refused; use a program that sends no Origin header');
+  // Browsers send an Origin, and no page has business here. The bridge's own is let through for MCP clients
+  // that name the address they were given: we serve no pages, and one that an earlier owner of the port
+  // left in a browser does not know the secret.
+  if (headers.origin !== undefined && headers.origin !== `http://127.0.0.1:${port}`) throw new SallyportError('ERR_HTTP_ORIGIN', 'requests of web pages are refused; use a program that sends no Origin header');
   if (!sameSecret(request.url ?? '', path)) throw new SallyportError('ERR_HTTP_PATH', 'not found; use the whole address that sallyport connect printed');
   if (!methods.has(request.method ?? '')) throw new SallyportError('ERR_HTTP_METHOD', 'the MCP endpoint takes POST, GET and DELETE');
 }

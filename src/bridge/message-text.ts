@@ -1,4 +1,7 @@
 /** What the bridge must know of a JSON-RPC text to carry it; the text itself is never written anew. */
+import { present } from '../errors.ts';
+import type { SallyportError } from '../errors.ts';
+import { claimsEnvelope } from '../mcp/envelope.ts';
 import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
 
 export interface MessageFacts {
@@ -37,6 +40,32 @@ export function factsOf(text: string): readonly MessageFacts[] | undefined {
 export function cancelledId(facts: MessageFacts): string | undefined {
   const params = facts.method === 'notifications/cancelled' ? facts.message['params'] : undefined;
   return isObject(params) && params['requestId'] !== undefined ? stringifyLossless(params['requestId']) : undefined;
+}
+
+/** Whether a message is written in the modern era: it says so itself, so eras may alternate on one pipe. */
+export const isModernMessage = (facts: MessageFacts): boolean => facts.kind !== 'response' && claimsEnvelope(paramsOf(facts));
+
+export function paramsOf(facts: MessageFacts): Readonly<Record<string, unknown>> | undefined {
+  const params = facts.message['params'];
+  return isObject(params) ? params : undefined;
+}
+
+/** The answer to the request with this id, in words. */
+export function errorAnswer(id: string, error: SallyportError): string {
+  const reason = error.facts['reason'];
+  const data = { code: error.code, ...(typeof reason === 'string' && reason !== '' ? { reason } : {}) };
+  return `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify({ code: present(error).jsonRpc, message: error.message, data })}}`;
+}
+
+/** An error answer as it came, numbers and data included, with other words. */
+export function rewordedAnswer(id: string, error: Readonly<Record<string, unknown>>, message: string): string {
+  return `{"jsonrpc":"2.0","id":${id},"error":${stringifyLossless({ ...error, message })}}`;
+}
+
+/** The error of an answer, when it is one of JSON-RPC. */
+export function errorOf(facts: MessageFacts): Readonly<Record<string, unknown>> | undefined {
+  const error = facts.message['error'];
+  return isObject(error) && typeof error['code'] === 'number' ? error : undefined;
 }
 
 /** The revision that an answer to `initialize` settles. */

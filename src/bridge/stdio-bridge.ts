@@ -2,9 +2,12 @@
 import type { Readable, Writable } from 'node:stream';
 import type { ExitCode } from '../errors.ts';
 import { LineReader } from '../upstream/line-reader.ts';
+import { GatewayContact } from './contact.ts';
 import { Conversation } from './conversation.ts';
 import type { IdentityFetch } from './identity-fetch.ts';
-import { factsOf } from './message-text.ts';
+import { cancelledId, factsOf, isModernMessage } from './message-text.ts';
+import type { MessageFacts } from './message-text.ts';
+import { isSubscription, ModernExchanges } from './modern-exchanges.ts';
 import type { NoticeSink } from './notice.ts';
 
 export interface StdioBridgeOptions {
@@ -36,14 +39,10 @@ export interface StdioBridge {
 export function startStdioBridge(options: StdioBridgeOptions): StdioBridge {
   const { input, output, notice, maxMessageBytes = 64 * 1024 * 1024, maxInFlight = 256, drainMs = 30_000 } = options;
   const over = Promise.withResolvers<void>();
-  const conversation = new Conversation({
-    url: options.url,
-    fetch: options.fetch,
-    notice,
-    maxMessageBytes,
-    backoff: options.backoff ?? { firstMs: 500, longestMs: 30_000 },
-    deliver: (line) => write(output, line),
-  });
+  const contact = new GatewayContact(notice);
+  const shared = { url: options.url, fetch: options.fetch, notice, contact, maxMessageBytes, deliver: (line: string) => write(output, line) };
+  const conversation = new Conversation({ ...shared, backoff: options.backoff ?? { firstMs: 500, longestMs: 30_000 } });
+  const modern = new ModernExchanges(shared);
   const inFlight = new Set<Promise<void>>();
   /** Initialization and what awaits no answer keep their order; requests start after what came before them. */
   let lane: Promise<void> = Promise.resolve();
@@ -56,6 +55,17 @@ export function startStdioBridge(options: StdioBridgeOptions): StdioBridge {
       if (inFlight.size < maxInFlight && input.isPaused()) input.resume();
     });
   };
+  /** Each message says its era itself, so an MCP client may ask in one era and go on in the other. */
+  const carryModern = (line: string, [message, ...others]: readonly MessageFacts[]): boolean => {
+    if (message === undefined || others.length > 0) return false;
+    const cancelled = cancelledId(message);
+    if (cancelled !== undefined && modern.cancel(cancelled)) return true;
+    if (!isModernMessage(message)) return false;
+    const exchange = modern.send(line, message);
+    // A subscription lasts as long as it likes: it must neither fill the bridge nor keep it from ending.
+    if (!isSubscription(message)) track(exchange);
+    return true;
+  };
   const lines = new LineReader({
     maxBytes: maxMessageBytes,
     onLine: (line) => {
@@ -64,6 +74,7 @@ export function startStdioBridge(options: StdioBridgeOptions): StdioBridge {
         notice({ level: 'warn', message: 'the MCP client sent something that is not a JSON-RPC message; it was dropped' });
         return;
       }
+      if (carryModern(line, facts)) return;
       const answered = Promise.withResolvers<void>();
       const exchange = lane.then(() => conversation.send(line, facts, answered.resolve));
       const ordered = facts.some(({ kind, method }) => kind !== 'request' || method === 'initialize');
@@ -76,6 +87,7 @@ export function startStdioBridge(options: StdioBridgeOptions): StdioBridge {
   input.on('data', (chunk: Buffer | string) => lines.push(typeof chunk === 'string' ? Buffer.from(chunk) : chunk));
   input.on('end', () => {
     lines.end();
+    modern.endSubscriptions();
     const drained = Promise.allSettled(inFlight);
     const timer = setTimeout(over.resolve, drainMs);
     timer.unref();
@@ -92,12 +104,13 @@ export function startStdioBridge(options: StdioBridgeOptions): StdioBridge {
   options.signal?.addEventListener('abort', () => over.resolve(), { once: true });
 
   const done = over.promise.then(async (): Promise<ExitCode> => {
+    modern.end();
     await conversation.end();
     input.pause();
-    if (conversation.contact === 'refused') return 3;
-    return conversation.contact === 'unreachable' && !conversation.everAccepted ? 1 : 0;
+    if (contact.state === 'refused') return 3;
+    return contact.state === 'unreachable' && !contact.everAccepted ? 1 : 0;
   });
-  return { done, wake: () => conversation.wake() };
+  return { done, wake: () => contact.wake() };
 }
 
 function write(output: Writable, line: string): Promise<void> {

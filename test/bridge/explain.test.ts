@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { explainAnswer, explainFailure, readAnswer } from '../../src/bridge/explain.ts';
+import { errorTable } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
 
 const url = new URL('https://gate:8443/mcp');
 const identity = { name: 'agent-7', serial: '0abc', notBefore: new Date(0), notAfter: new Date(1) };
@@ -31,14 +33,18 @@ describe('failures of TLS and the network', () => {
 describe('answers of the gateway', () => {
   const rows: [answer: Parameters<typeof explainAnswer>[0], as: string, words: string][] = [
     [{ status: 401 }, 'ERR_BRIDGE_REFUSED', 'the gateway gate:8443 asks for a token besides the certificate; ask its operator how agents sign in'],
-    [{ status: 403, code: 'ERR_HTTP_HOST', message: 'host not allowed' }, 'ERR_BRIDGE_REFUSED', 'the gateway gate:8443 does not permit this to agent-7 (host not allowed); ask its operator for a role that does (sallyport policy explain shows which rule decided)'],
+    [{ status: 403, code: 'ERR_HTTP_HOST', message: 'host not allowed' }, 'ERR_BRIDGE_REFUSED', 'the gateway gate:8443 is not reached under this host name; use the address that gateway.url names, or have the name added to gateway.allowedHosts'],
     [{ status: 404 }, 'ERR_HTTP_PATH', 'the gateway gate:8443 has no MCP endpoint at /mcp; it is /mcp for one upstream and /NAME/mcp for a named one'],
-    [{ status: 404, hadSession: true, message: 'session not found' }, 'ERR_MCP_SESSION_UNKNOWN', 'the gateway gate:8443 does not know this session any more (session not found); initialize again'],
+    [{ status: 404, hadSession: true, message: 'session not found' }, 'ERR_MCP_SESSION_UNKNOWN', 'the gateway gate:8443 does not know this session any more; initialize again'],
     [{ status: 413 }, 'ERR_HTTP_BODY_TOO_LARGE', 'the gateway gate:8443 does not take a message of this size; send less, or raise gateway.limits.bodyBytes there'],
-    [{ status: 429, code: 'ERR_LIMIT_SESSIONS', message: 'too many sessions', retryAfter: '5' }, 'ERR_LIMIT_SESSIONS', 'the gateway gate:8443 has reached a limit of this agent (too many sessions); try again in 5 s'],
-    [{ status: 503, code: 'ERR_DRAINING', message: 'shutting down' }, 'ERR_BRIDGE_UNREACHABLE', 'the gateway gate:8443 is not taking requests now (shutting down); try again later'],
+    [{ status: 429, code: 'ERR_LIMIT_SESSIONS', message: 'too many sessions', retryAfter: '5' }, 'ERR_LIMIT_SESSIONS', 'the gateway gate:8443 has reached a limit of this agent (too many sessions); close sessions that are not needed, or try again in 5 s'],
+    [{ status: 503, code: 'ERR_DRAINING', message: 'shutting down' }, 'ERR_BRIDGE_UNREACHABLE', 'the gateway gate:8443 is shutting down; try again later, since it may be on its way back'],
     [{ status: 502 }, 'ERR_UPSTREAM_UNREACHABLE', 'the gateway gate:8443 is there, the MCP server behind it is not answering; ask its operator to look at the log of sallyport serve'],
-    [{ status: 400, code: 'ERR_MCP_PARSE', message: 'parse error' }, 'ERR_MCP_PARSE', 'the gateway gate:8443 did not take the message: parse error; see its log for the detail'],
+    [{ status: 400, code: 'ERR_MCP_PARSE', message: 'parse error' }, 'ERR_MCP_PARSE', 'the gateway gate:8443 cannot read the message as JSON; report it to the maker of the MCP client, since the message itself is wrong'],
+    [{ status: 400, code: -32020, message: 'x' }, 'ERR_MCP_HEADER_MISMATCH', 'the gateway gate:8443 found headers and body of the request in disagreement; list the tools again, since one may have changed, and repeat the call'],
+    [{ status: 400, code: -32021, message: 'x' }, 'ERR_MCP_CAPABILITY', 'the gateway gate:8443 needs the MCP client to declare a capability for this request; use an MCP client that has it'],
+    [{ status: 400, code: -32022, message: 'x' }, 'ERR_MCP_REVISION_UNSUPPORTED', 'the gateway gate:8443 does not offer this protocol revision here; use one of those it names (gateway.eras there decides)'],
+    [{ status: 200, code: 'ERR_MCP_STATE' }, 'ERR_MCP_STATE', 'the gateway gate:8443 does not take this state back: it was given for another request, or has expired; begin the call again from the start'],
     [{ status: 418 }, 'ERR_BRIDGE_UNREACHABLE', 'the gateway gate:8443 answered HTTP 418; check that the URL is the MCP endpoint of a gateway'],
   ];
   for (const [answer, as, message] of rows) it(`says what ${answer.status} ${answer.code ?? ''} means`, () => expect(explainAnswer(answer, { url, identity })).toMatchObject({ code: as, message }));
@@ -47,5 +53,23 @@ describe('answers of the gateway', () => {
     expect(readAnswer(403, '{"error":{"code":"ERR_PEER_REVOKED","message":"m"}}')).toEqual({ status: 403, code: 'ERR_PEER_REVOKED', message: 'm' });
     expect(readAnswer(404, '{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"m","data":{"code":"ERR_MCP_SESSION_UNKNOWN"}}}')).toEqual({ status: 404, code: 'ERR_MCP_SESSION_UNKNOWN', message: 'm' });
     expect(readAnswer(500, 'null')).toEqual({ status: 500 });
+  });
+});
+
+describe('every code that a gateway can answer', () => {
+  /** Said by commands and the bridge themselves, or inside certificates and stores: nothing that comes over the wire. */
+  const neverAnswered = /^ERR_(?:CONFIG|POLICY|LISTEN|USAGE|BRIDGE|DER|PEM|CERTIFICATE|CRL|KEY|AUDIT_TAMPERED|AUDIT_KEY|CA_EXISTS|CA_ALREADY_REVOKED|CA_REASON|STORE_DUPLICATE_SERIAL|TOOL)/u;
+  const answered = (Object.keys(errorTable) as ErrorCode[]).filter((code) => !neverAnswered.test(code));
+
+  it.each(answered)('%s: what happened, and what to do', (code) => {
+    const { http, public: message } = errorTable[code];
+    const words = explainAnswer({ status: http, code, message, retryAfter: '3' }, { url, identity }).message;
+    const [happened, ...next] = words.split('; ');
+    expect(happened).toMatch(/^the gateway gate:8443 [a-z][^{}]+$/);
+    expect(next.join('; ')).toMatch(/^[a-z/][^{}]{10,}[^.]$/);
+    // Words for a status, where a code should have its own.
+    expect(words).not.toContain(`answered HTTP ${http}`);
+    expect(words).not.toMatch(/undefined|ERR_/);
+    if (http === 429) expect(words).toContain('try again in 3 s');
   });
 });

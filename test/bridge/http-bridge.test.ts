@@ -82,7 +82,9 @@ describe('the loopback HTTP bridge', () => {
   const refusals: [what: string, asked: () => Asked, status: number, code: string][] = [
     ['another Host', () => ({ headers: { host: 'evil.example' } }), 403, 'ERR_HTTP_HOST'],
     ['the right Host without the port', () => ({ headers: { host: 'localhost' } }), 403, 'ERR_HTTP_HOST'],
-    ['any Origin, its own included', () => ({ headers: { origin: `http://127.0.0.1:${bridge.port}` } }), 403, 'ERR_HTTP_ORIGIN'],
+    ['the Origin of another site', () => ({ headers: { origin: 'https://evil.example' } }), 403, 'ERR_HTTP_ORIGIN'],
+    ['the Origin of another port', () => ({ headers: { origin: `http://127.0.0.1:${bridge.port ^ 1}` } }), 403, 'ERR_HTTP_ORIGIN'],
+    ['an Origin under another name of this machine', () => ({ headers: { origin: `http://localhost:${bridge.port}` } }), 403, 'ERR_HTTP_ORIGIN'],
     ['an opaque Origin', () => ({ headers: { origin: 'null' } }), 403, 'ERR_HTTP_ORIGIN'],
     ['no secret', () => ({ path: '/mcp' }), 404, 'ERR_HTTP_PATH'],
     ['another secret', () => ({ path: `/${'A'.repeat(43)}/mcp` }), 404, 'ERR_HTTP_PATH'],
@@ -94,6 +96,14 @@ describe('the loopback HTTP bridge', () => {
     ['a repeated session header', () => ({ headers: { 'mcp-session-id': ['a', 'b'] } }), 400, 'ERR_HTTP_HEADER'],
     ['a body that is too large', () => ({ body: `"${'x'.repeat(20_000)}"` }), 413, 'ERR_HTTP_BODY_TOO_LARGE'],
   ];
+  it('takes its own Origin from whoever knows the secret, and from nobody else', async () => {
+    const headers = { origin: `http://127.0.0.1:${bridge.port}` };
+    await ask({ headers });
+    expect(gateway.seen).toHaveLength(1);
+    expect((await ask({ headers, path: '/mcp' })).status).toBe(404);
+    expect(gateway.seen).toHaveLength(1);
+  });
+
   for (const [what, asked, status, code] of refusals) {
     it(`refuses ${what} and sends nothing to the gateway`, async () => {
       const answer = await ask(asked());
