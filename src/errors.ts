@@ -72,6 +72,9 @@ export type GateErrorCode =
   | 'ERR_UPSTREAM_INVALID'
   | 'ERR_UPSTREAM_TOO_LARGE'
   | 'ERR_UPSTREAM_CREDENTIAL'
+  // Tool definitions
+  | 'ERR_TOOL_UNKNOWN'
+  | 'ERR_TOOL_CHANGED'
   // Evidence
   | 'ERR_AUDIT_UNAVAILABLE'
   | 'ERR_AUDIT_TAMPERED'
@@ -200,6 +203,8 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_UPSTREAM_INVALID: row(502, -32003, 1, 'the MCP server sent an invalid answer'),
   ERR_UPSTREAM_TOO_LARGE: row(502, -32003, 1, 'the MCP server sent too much'),
   ERR_UPSTREAM_CREDENTIAL: row(502, -32003, 1, 'the gateway has no usable credential of this agent for the MCP server'),
+  ERR_TOOL_UNKNOWN: row(404, -32602, 1, 'no such tool'),
+  ERR_TOOL_CHANGED: row(409, -32602, 3, 'the tool is not what was to be approved'),
   ERR_AUDIT_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_AUDIT_TAMPERED: row(500, -32603, 3, 'the audit log was altered'),
   ERR_AUDIT_KEY: row(500, -32603, 1, 'the audit log key cannot be used'),

@@ -55,6 +55,8 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_UPSTREAM_EXITED: 'the log has its last lines on standard error',
   ERR_UPSTREAM_TIMEOUT: 'raise `gateway.limits.upstreamTimeoutMs`',
   ERR_UPSTREAM_CREDENTIAL: 'the log names the file or variable: `credential` of the upstream in `sallyport.yaml`',
+  ERR_TOOL_UNKNOWN: 'look at `sallyport tools list` for the names',
+  ERR_TOOL_CHANGED: 'look at it again with `sallyport tools diff`, then approve what it is now',
   ERR_AUDIT_UNAVAILABLE: 'look at the store: nothing is allowed that cannot be recorded',
   ERR_AUDIT_TAMPERED: 'keep the store as it is, and compare it with an export or a checkpoint kept elsewhere',
   ERR_AUDIT_KEY: 'restore `keys/audit.key.pem` and `audit.vkey`',

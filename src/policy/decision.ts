@@ -22,7 +22,13 @@ export type DecisionReason =
   /** An explicit deny matches; it wins over every grant. */
   | 'explicitDeny'
   /** The URI is not in canonical form, so a prefix rule must not be applied to it. */
-  | 'uriNotCanonical';
+  | 'uriNotCanonical'
+  /** The tool is not defined as it was when it was approved, and the policy says `onToolChange: deny`. */
+  | 'toolChanged'
+  /** The tool came after the upstream was met, nobody has approved it, and the policy says `onNewTool: deny`. */
+  | 'toolNew'
+  /** The policy judges definitions, and the upstream lists no such tool. */
+  | 'toolUnlisted';
 
 export interface Decision {
   readonly effect: 'allow' | 'deny';

@@ -98,6 +98,13 @@ function sentence(decision: Decision): string {
       return 'a deny matches, and it wins over every grant';
     case 'uriNotCanonical':
       return `${decision.detail ?? 'the URI is not canonical'}, so a pattern must not decide about it`;
+    // Known only where the MCP server is: the gateway says so, `explain` cannot.
+    case 'toolChanged':
+      return 'the tool is not defined as it was when it was approved';
+    case 'toolNew':
+      return 'the tool is new and nobody has approved it';
+    case 'toolUnlisted':
+      return 'the MCP server lists no such tool';
     default:
       return decision.reason satisfies never;
   }

@@ -31,7 +31,8 @@ export function parsePolicy(yamlText: string, options: ParsePolicyOptions = {}):
   const bindings = parsed.data.bindings.map((binding, index) => compiler.binding(binding, index, roles));
   if (compiler.problems.length > 0) throw invalid(file, compiler.problems);
   const revision = createHash('sha256').update(yamlText).digest('hex').slice(0, 16);
-  return { file, revision, roles, bindings, findings: findingsOf(roles, bindings) };
+  const { onToolChange, onNewTool } = parsed.data;
+  return { file, revision, roles, bindings, onToolChange, onNewTool, findings: findingsOf(roles, bindings) };
 }
 
 function readDocument(text: string, file: string): YamlDocument {

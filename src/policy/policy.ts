@@ -9,6 +9,10 @@ export interface Policy {
   readonly revision: string;
   readonly roles: ReadonlyMap<string, Role>;
   readonly bindings: readonly Binding[];
+  /** Whether a tool may be used that is not defined as it was when it was approved. */
+  readonly onToolChange: 'allow' | 'deny';
+  /** Whether a tool may be used that came after its upstream was met and that nobody has approved. */
+  readonly onNewTool: 'allow' | 'deny';
   readonly findings: readonly PolicyFinding[];
 }
 

@@ -97,9 +97,13 @@ const binding = z.strictObject({
   when,
 });
 
+const verdict = z.enum(['allow', 'deny'], 'must be allow or deny');
+
 export const policySchema = z.strictObject({
   roles: z.union([z.record(roleName, role), z.null().transform(() => ({}))], { error: 'must be a map of role names to roles' }).default({}),
   bindings: list(binding).default([]),
+  onToolChange: verdict.default('allow'),
+  onNewTool: verdict.default('allow'),
 });
 
 export type PolicyInput = z.output<typeof policySchema>;

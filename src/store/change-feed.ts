@@ -5,7 +5,7 @@ import type { Clock } from '../../ca/ports.ts';
 import type { AppliedFacts, Change, ChangeFeed } from './changes.ts';
 import type { Database } from './database.ts';
 import { latestSeq } from './revocations.ts';
-import type { Schema } from './schema.ts';
+import type { ChangeTable, Schema } from './schema.ts';
 import type { WriteQueue } from './write-queue.ts';
 
 const pageSize = 1_000;
@@ -148,7 +148,7 @@ export class StoredChangeFeed implements ChangeFeed {
   async #changesAfter(seq: number): Promise<readonly Change[]> {
     const db: Kysely<Schema> = this.#database.read;
     const rows = await db.selectFrom('change').selectAll().where('seq', '>', seq).orderBy('seq').limit(pageSize).execute();
-    return rows.map((row) => ({ seq: row.seq, kind: row.kind, issuerId: row.issuer_id, serial: row.serial, reason: row.reason, at: new Date(row.at) }));
+    return rows.map(changeOfRow);
   }
 
   async #attempt<T>(read: () => Promise<T>): Promise<T> {
@@ -159,3 +159,6 @@ export class StoredChangeFeed implements ChangeFeed {
     }
   }
 }
+
+const changeOfRow = ({ seq, kind, issuer_id: name, serial, reason, at }: ChangeTable): Change =>
+  kind === 'tools' ? { seq, kind, upstream: name, at: new Date(at) } : { seq, kind, issuerId: name, serial, reason, at: new Date(at) };

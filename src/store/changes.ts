@@ -4,14 +4,25 @@
  */
 import type { Clock, IssuerId, RevocationReason, SerialHex } from '../../ca/ports.ts';
 
-export interface Change {
+export type Change = Revoked | ToolsChanged;
+
+interface Announced {
   /** Ascending without exception; a subscriber that knows `seq` has seen all before it. */
   readonly seq: number;
+  readonly at: Date;
+}
+
+export interface Revoked extends Announced {
   readonly kind: 'revoked';
   readonly issuerId: IssuerId;
   readonly serial: SerialHex;
   readonly reason: RevocationReason;
-  readonly at: Date;
+}
+
+/** What is known or approved of an upstream's tools is not what it was: read it again. */
+export interface ToolsChanged extends Announced {
+  readonly kind: 'tools';
+  readonly upstream: string;
 }
 
 /** What a gateway did about a change. */

@@ -63,6 +63,18 @@ const migrations: readonly Migration[] = [
       `CREATE TABLE node (node_id ${text} NOT NULL PRIMARY KEY, applied_seq ${integer} NOT NULL, seen_at ${integer} NOT NULL, facts ${text} NOT NULL)${table}`,
     ],
   },
+  {
+    name: 'tool definitions',
+    statements: ({ integer, text, table }) => [
+      `CREATE TABLE tool_definition (
+        upstream ${text} NOT NULL, tool ${text} NOT NULL,
+        approved_digest ${text} NOT NULL, approved_definition ${text} NOT NULL, approved_at ${integer} NOT NULL, approved_by ${text},
+        current_digest ${text} NOT NULL, current_definition ${text} NOT NULL, current_at ${integer} NOT NULL,
+        first_seen_at ${integer} NOT NULL, removed_at ${integer},
+        PRIMARY KEY (upstream, tool))${table}`,
+      `CREATE TABLE tool_upstream (upstream ${text} NOT NULL PRIMARY KEY, met_at ${integer} NOT NULL)${table}`,
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;

@@ -11,6 +11,7 @@ import { migrate } from './migrations.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 import type { Store } from './store.ts';
+import { createToolStore } from './tool-definitions.ts';
 import { WriteQueue } from './write-queue.ts';
 
 export interface StoreOptions {
@@ -41,6 +42,7 @@ export const openStore = async (url: string, options: StoreOptions): Promise<Sto
     ca: createCaStore(database, queue),
     audit: createAuditStore(database, queue),
     changes,
+    tools: createToolStore(database, queue),
     close: async () => {
       await queue.close();
       await changes.close();

@@ -69,13 +69,37 @@ export interface AuditCheckpointTable {
   readonly note: string;
 }
 
+/** Of a `tools` change `issuer_id` is the upstream, and `serial` is empty. */
 export interface ChangeTable {
   readonly seq: number;
-  readonly kind: 'revoked';
+  readonly kind: 'revoked' | 'tools';
   readonly issuer_id: string;
   readonly serial: string;
   readonly reason: RevocationReason;
   readonly at: number;
+}
+
+/** Definitions are canonical JSON (src/mcp/tool-definition.ts). */
+export interface ToolDefinitionTable {
+  readonly upstream: string;
+  readonly tool: string;
+  /** What it is held against: as first seen, or as approved since. */
+  readonly approved_digest: string;
+  readonly approved_definition: string;
+  readonly approved_at: number;
+  /** Null while nobody has approved a tool that came after the others. */
+  readonly approved_by: string | null;
+  readonly current_digest: string;
+  readonly current_definition: string;
+  readonly current_at: number;
+  readonly first_seen_at: number;
+  readonly removed_at: number | null;
+}
+
+/** Upstreams whose tools were once seen to the end of the list. */
+export interface ToolUpstreamTable {
+  readonly upstream: string;
+  readonly met_at: number;
 }
 
 export interface NodeTable {
@@ -99,6 +123,8 @@ export interface Schema {
   audit_head: AuditHeadTable;
   audit_checkpoint: AuditCheckpointTable;
   change: ChangeTable;
+  tool_definition: ToolDefinitionTable;
+  tool_upstream: ToolUpstreamTable;
   node: NodeTable;
   schema_migration: MigrationTable;
 }

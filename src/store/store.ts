@@ -1,18 +1,21 @@
-/** The state of one deployment: what the CA remembers, the audit log, and the feed between processes. */
+/** The state of one deployment: what the CA remembers, the audit log, tool definitions, and the feed between processes. */
 import type { CaStore } from '../../ca/ports.ts';
 import type { AuditStore } from '../audit/audit-store.ts';
 import type { ChangeFeed } from './changes.ts';
 import type { StoreKind } from './database.ts';
+import type { ToolStore } from './tool-definitions.ts';
 
 export type { AuditStore } from '../audit/audit-store.ts';
 export type { Change, ChangeFeed } from './changes.ts';
 export type { StoreKind } from './database.ts';
+export type { ToolStore } from './tool-definitions.ts';
 
 export interface Store {
   readonly kind: StoreKind;
   readonly ca: CaStore;
   readonly audit: AuditStore;
   readonly changes: ChangeFeed;
+  readonly tools: ToolStore;
   /** Writes what is waiting, then lets go of the database. */
   close(): Promise<void>;
 }

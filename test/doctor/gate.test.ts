@@ -125,7 +125,7 @@ describe.concurrent('a gate that is open', () => {
   it('fails resumption alone, when only full handshakes are looked at', async () => {
     const { store, close } = await openForReading(port.directory, systemClock);
     const revoked = new Set<string>();
-    const unsubscribe = await store.changes.subscribe(({ serial }) => revoked.add(serial));
+    const unsubscribe = await store.changes.subscribe((change) => (change.kind === 'revoked' ? revoked.add(change.serial) : undefined));
     try {
       const gate = await opened({ rejectUnauthorized: false, minVersion: 'TLSv1.3' }, (socket) => {
         const serial = socket.getPeerX509Certificate()?.serialNumber.toLowerCase() ?? '';
