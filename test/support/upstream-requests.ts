@@ -38,6 +38,13 @@ export const post = (body: object | string, options: Partial<UpstreamRequest> = 
   return { ...base, method: 'POST', messages, body: text, signal: new AbortController().signal, ...options };
 };
 
+/** A request of revision 2026-07-28, with its envelope. */
+export const modern = (message: { readonly id?: number | string; readonly method: string; readonly params?: object }, options: Partial<UpstreamRequest> = {}): UpstreamRequest => {
+  const envelope = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientInfo': { name: 'test', version: '1' }, 'io.modelcontextprotocol/clientCapabilities': {} };
+  const params = { ...message.params, ...(message.id === undefined ? {} : { _meta: envelope }) };
+  return post({ jsonrpc: '2.0', ...message, params }, { era: 'modern', protocolVersion: '2026-07-28', ...options });
+};
+
 export const get = (options: Partial<UpstreamRequest> = {}): UpstreamRequest => ({ ...base, method: 'GET', signal: new AbortController().signal, ...options });
 
 export const remove = (options: Partial<UpstreamRequest> = {}): UpstreamRequest => ({ ...base, method: 'DELETE', signal: new AbortController().signal, ...options });
