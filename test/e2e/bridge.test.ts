@@ -126,7 +126,7 @@ describe('connect --http', () => {
     const guess = address.replace(secret, 'A'.repeat(43));
     for (const [what, answered, status, code] of [
       ['an Origin', post(address, { origin: 'https://evil.example' }), 403, 'ERR_HTTP_ORIGIN'],
-      ['an Origin of loopback', post(address, { origin: new URL(address).origin }), 403, 'ERR_HTTP_ORIGIN'],
+      ['an Origin of loopback', post(address, { origin: `http://localhost:${new URL(address).port}` }), 403, 'ERR_HTTP_ORIGIN'],
       ['a rebound name', post(address, { host: 'evil.example' }), 403, 'ERR_HTTP_HOST'],
       ['a wrong secret', post(guess), 404, 'ERR_HTTP_PATH'],
       ['no secret', post(address.replace(`/${secret}`, '')), 404, 'ERR_HTTP_PATH'],

@@ -1,0 +1,41 @@
+/** The official conformance suites, and what a full run of each against the fixture gives. */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+
+export interface ConformanceSuite {
+  readonly name: string;
+  /** Program of the suite, and its arguments besides the address for each run; the runs are independent. */
+  readonly program: string;
+  readonly runs: readonly (readonly string[])[];
+  /** Checks that pass against the fixture, reached directly. */
+  readonly passing: number;
+}
+
+const current = programOf('@modelcontextprotocol/conformance');
+
+/** `--requirements` runs what a revision requires, and what it never scores: tasks, polling, the life of sessions. */
+export const suites = {
+  '2025-11-25': { name: '2025-11-25', program: current, runs: [['--requirements', '2025-11-25']], passing: 84 },
+  '2026-07-28': { name: '2026-07-28', program: current, runs: [['--requirements', '2026-07-28']], passing: 196 },
+  '0.1.16': { name: '0.1.16', program: programOf('conformance-0.1'), runs: [[]], passing: 40 },
+} as const satisfies Record<string, ConformanceSuite>;
+
+export type SuiteName = keyof typeof suites;
+
+export const suiteNames = Object.keys(suites) as readonly SuiteName[];
+
+/** 2026-07-28 without the tasks extension, whose checks wait for seconds. */
+export const withoutTasks: ConformanceSuite = {
+  name: '2026-07-28 without tasks',
+  program: current,
+  runs: ['active', 'draft'].map((suite) => ['--suite', suite, '--spec-version', '2026-07-28']),
+  passing: 144,
+};
+
+/** The package exports nothing: it is found by its `package.json`. */
+function programOf(name: string): string {
+  const file = createRequire(import.meta.url).resolve(`${name}/package.json`);
+  const { bin } = JSON.parse(readFileSync(file, 'utf8')) as { bin: Readonly<Record<string, string>> };
+  return join(dirname(file), bin['conformance'] ?? '');
+}
