@@ -1,0 +1,68 @@
+/**
+ * An upstream that speaks both eras, whatever the MCP server behind it speaks: requests of an era it
+ * speaks itself go straight through, the others are translated.
+ */
+import type { Randomness } from '../../ca/ports.ts';
+import type { Era } from '../mcp/revisions.ts';
+import type { Upstream, UpstreamAnswer, UpstreamRequest } from '../upstream/upstream.ts';
+import type { UpstreamLog } from '../upstream/upstream-log.ts';
+import { LegacyFront } from './legacy-front.ts';
+import { defaultTranslationLimits } from './limits.ts';
+import type { TranslationLimits } from './limits.ts';
+import { ModernFront } from './modern-front.ts';
+
+export interface TranslationOptions {
+  readonly randomness: Randomness;
+  readonly log: UpstreamLog;
+  readonly limits?: Partial<TranslationLimits> | undefined;
+}
+
+export const translated = (upstream: Upstream, options: TranslationOptions): Upstream => new TranslatedUpstream(upstream, options);
+
+class TranslatedUpstream implements Upstream {
+  readonly name: string;
+  readonly #upstream: Upstream;
+  readonly #modern: ModernFront;
+  readonly #legacy: LegacyFront;
+
+  constructor(upstream: Upstream, { randomness, log, limits }: TranslationOptions) {
+    this.name = upstream.name;
+    this.#upstream = upstream;
+    const options = { upstream, randomness, log, limits: { ...defaultTranslationLimits, ...limits } };
+    this.#modern = new ModernFront(options);
+    this.#legacy = new LegacyFront(options);
+  }
+
+  async exchange(request: UpstreamRequest): Promise<UpstreamAnswer> {
+    // A session that was begun in translation goes on so, should the MCP server have learned the era meanwhile.
+    if (request.session !== undefined && this.#legacy.holds(request.session)) return this.#legacy.exchange(request);
+    const native = await this.#upstream.eras();
+    if (native.includes(request.era)) return this.#upstream.exchange(request);
+    return request.era === 'modern' ? this.#modern.exchange(request) : this.#legacy.exchange(request);
+  }
+
+  async eras(): Promise<readonly Era[]> {
+    return ['legacy', 'modern'];
+  }
+
+  async endSession(session: string): Promise<void> {
+    if (this.#legacy.holds(session)) this.#legacy.endSession(session);
+    else await this.#upstream.endSession(session);
+  }
+
+  async endPrincipal(principalId: string): Promise<void> {
+    this.#legacy.endPrincipal(principalId);
+    await this.#modern.endPrincipal(principalId);
+    await this.#upstream.endPrincipal(principalId);
+  }
+
+  healthy(): Promise<boolean> {
+    return this.#upstream.healthy();
+  }
+
+  async close(): Promise<void> {
+    this.#legacy.close();
+    await this.#modern.close();
+    await this.#upstream.close();
+  }
+}
