@@ -15,9 +15,19 @@ import type { IdentityFetch } from './identity-fetch.ts';
 import { factsOf } from './message-text.ts';
 import type { NoticeSink } from './notice.ts';
 
-export interface HttpBridgeOptions {
+export interface HttpBridgeOptions extends HttpBridgeListener {
   readonly url: URL;
   readonly fetch: IdentityFetch;
+}
+
+/** A gateway behind the bridge, with the identity that is presented to it. */
+export interface BridgedGateway {
+  readonly name: string;
+  readonly url: URL;
+  readonly fetch: IdentityFetch;
+}
+
+export interface HttpBridgeListener {
   readonly notice: NoticeSink;
   /** Default 0: one that is free. */
   readonly port?: number;
@@ -33,14 +43,38 @@ export interface HttpBridge {
   close(): Promise<void>;
 }
 
+export interface HttpBridges extends Omit<HttpBridge, 'url'> {
+  /** By the name of the gateway. Each has a secret of its own: who is told one address acts as one agent. */
+  readonly urls: ReadonlyMap<string, string>;
+}
+
 /** Listens on 127.0.0.1, and on ::1 where there is one. Rejects with `ERR_LISTEN_ADDRESS`. */
-export async function startHttpBridge(options: HttpBridgeOptions): Promise<HttpBridge> {
-  const secret = Buffer.from((options.randomness ?? systemRandomness).bytes(32)).toString('base64url');
-  const path = `/${secret}/mcp`;
+export async function startHttpBridge({ url, fetch, ...listener }: HttpBridgeOptions): Promise<HttpBridge> {
+  const path = `/${newSecret(listener)}/mcp`;
+  const { port, close } = await listenOnLoopback([{ url, fetch, path }], listener);
+  return { url: `http://127.0.0.1:${port}${path}`, port, close };
+}
+
+/** Several gateways on one port, each at `/<secret>/<name>/mcp`. */
+export async function startHttpBridges({ gateways, ...listener }: HttpBridgeListener & { readonly gateways: readonly BridgedGateway[] }): Promise<HttpBridges> {
+  const doors = gateways.map(({ name, url, fetch }) => ({ name, url, fetch, path: `/${newSecret(listener)}/${name}/mcp` }));
+  const { port, close } = await listenOnLoopback(doors, listener);
+  return { urls: new Map(doors.map(({ name, path }) => [name, `http://127.0.0.1:${port}${path}`])), port, close };
+}
+
+interface Door {
+  readonly url: URL;
+  readonly fetch: IdentityFetch;
+  readonly path: string;
+}
+
+const newSecret = ({ randomness = systemRandomness }: HttpBridgeListener): string => Buffer.from(randomness.bytes(32)).toString('base64url');
+
+async function listenOnLoopback(doors: readonly Door[], options: HttpBridgeListener): Promise<{ port: number; close(): Promise<void> }> {
   const servers: Server[] = [];
   const listen = async (host: string, port: number): Promise<number> => {
     const server = createServer({ headersTimeout: 10_000, requestTimeout: options.bodyTimeoutMs ?? 30_000, maxHeaderSize: 16_384 });
-    server.on('request', (request, response) => void answer(request, response, { ...options, path }));
+    server.on('request', (request, response) => void answer(request, response, { doors, options }));
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ host, port, ipv6Only: host === '::1' }, resolve);
@@ -61,7 +95,6 @@ export async function startHttpBridge(options: HttpBridgeOptions): Promise<HttpB
     // No IPv6 here, or another program has the port there: the address we print is the IPv4 one.
   }
   return {
-    url: `http://127.0.0.1:${port}${path}`,
     port,
     close: async () => {
       await Promise.all(
@@ -77,8 +110,9 @@ export async function startHttpBridge(options: HttpBridgeOptions): Promise<HttpB
   };
 }
 
-interface Door extends HttpBridgeOptions {
-  readonly path: string;
+interface House {
+  readonly doors: readonly Door[];
+  readonly options: HttpBridgeListener;
 }
 
 /** What an MCP client may say in headers; everything else stays here. */
@@ -88,14 +122,16 @@ const forwardedParameter = /^mcp-param-[!#$%&'*+\-.^_`|~0-9a-z]{1,128}$/u;
 const returnedHeaders = ['content-type', 'mcp-session-id', 'mcp-protocol-version', 'retry-after', 'allow'];
 const methods = new Set(['POST', 'GET', 'DELETE']);
 
-async function answer(request: IncomingMessage, response: ServerResponse, door: Door): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, { doors, options }: House): Promise<void> {
   let body: Buffer | undefined;
   const gone = new AbortController();
   response.on('close', () => gone.abort());
+  let url: URL | undefined;
   try {
-    checkSender(request, door.path);
+    const door = doorOf(request, doors);
+    url = door.url;
     const headers = headersOf(request);
-    if (request.method === 'POST') body = await bodyOf(request, door.maxBodyBytes ?? 16 * 1024 * 1024);
+    if (request.method === 'POST') body = await bodyOf(request, options.maxBodyBytes ?? 16 * 1024 * 1024);
     const upstream = await door.fetch(door.url, { method: request.method ?? 'GET', headers, signal: gone.signal, ...(body === undefined ? {} : { body: new Uint8Array(body) }) });
     await passOn(upstream, response);
   } catch (error) {
@@ -104,13 +140,14 @@ async function answer(request: IncomingMessage, response: ServerResponse, door: 
       response.destroy();
       return;
     }
-    const explained = explainFailure(error, { url: door.url });
-    if (explained.code.startsWith('ERR_BRIDGE_')) door.notice({ level: 'error', message: explained.message, facts: { code: explained.code, ...explained.facts } });
-    refuse(request, response, explained, body);
+    const explained = error instanceof SallyportError || url === undefined ? error : explainFailure(error, { url });
+    if (explained instanceof SallyportError && explained.code.startsWith('ERR_BRIDGE_')) options.notice({ level: 'error', message: explained.message, facts: { code: explained.code, ...explained.facts } });
+    refuse(request, response, explained instanceof SallyportError ? explained : new SallyportError('ERR_INTERNAL', 'the bridge failed; start it again', { cause: explained }), body);
   }
 }
 
-function checkSender(request: IncomingMessage, path: string): void {
+/** The gateway whose address the sender was told. */
+function doorOf(request: IncomingMessage, doors: readonly Door[]): Door {
   const { headers } = request;
   const port = (request.socket.localPort ?? 0).toString();
   const hosts = [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`];
@@ -121,13 +158,15 @@ function checkSender(request: IncomingMessage, path: string): void {
   // that name the address they were given: we serve no pages, and one that an earlier owner of the port
   // left in a browser does not know the secret.
   if (headers.origin !== undefined && headers.origin !== `http://127.0.0.1:${port}`) throw new SallyportError('ERR_HTTP_ORIGIN', 'requests of web pages are refused; use a program that sends no Origin header');
-  if (!sameSecret(request.url ?? '', path)) throw new SallyportError('ERR_HTTP_PATH', 'not found; use the whole address that sallyport connect printed');
+  const given = digest(request.url ?? '');
+  // All of them are compared, so that the time does not tell which came close.
+  const [door] = doors.filter(({ path }) => timingSafeEqual(given, digest(path)));
+  if (door === undefined) throw new SallyportError('ERR_HTTP_PATH', 'not found; use the whole address that sallyport connect printed');
   if (!methods.has(request.method ?? '')) throw new SallyportError('ERR_HTTP_METHOD', 'the MCP endpoint takes POST, GET and DELETE');
+  return door;
 }
 
-/** Digests first: neither the length nor a common start of a guess shows in the time. */
-const sameSecret = (given: string, expected: string): boolean => timingSafeEqual(digest(given), digest(expected));
-
+/** Compared instead of the texts: neither the length nor a common start of a guess shows in the time. */
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 function headersOf(request: IncomingMessage): Record<string, string> {
