@@ -1,13 +1,14 @@
-/** MCP clients that cost the load generator little: bare keep-alive requests, a session for each worker. */
+/** MCP clients that cost the load generator little: bare keep-alive requests, in the legacy era with a session for each worker. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { createInterface } from 'node:readline';
+import type { Era } from '../../src/mcp/revisions.ts';
 import { echoOverStdio } from './echo-server.ts';
 
-/** One session. `call` makes one tools/call and checks its answer. */
+/** One connection, and in the legacy era one session. `call` makes one tools/call and checks its answer. */
 export interface Caller {
   call(): Promise<void>;
   close(): Promise<void>;
@@ -19,40 +20,81 @@ export interface ClientIdentity {
   readonly ca: string;
 }
 
-const revision = '2025-11-25';
-const initialize = { jsonrpc: '2.0', id: 0, method: 'initialize', params: { protocolVersion: revision, capabilities: {}, clientInfo: { name: 'bench', version: '1' } } };
+const legacyRevision = '2025-11-25';
+const modernRevision = '2026-07-28';
+const initialize = { jsonrpc: '2.0', id: 0, method: 'initialize', params: { protocolVersion: legacyRevision, capabilities: {}, clientInfo: { name: 'bench', version: '1' } } };
 const initialized = { jsonrpc: '2.0', method: 'notifications/initialized' };
 const text = 'quarterly revenue by region and product line';
-const callOf = (id: number) => ({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'echo', arguments: { text } } });
+const callOf = (id: number, meta?: object) => ({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'echo', arguments: { text }, ...(meta === undefined ? {} : { _meta: meta }) } });
+
+export const modernMeta = {
+  'io.modelcontextprotocol/protocolVersion': modernRevision,
+  'io.modelcontextprotocol/clientInfo': { name: 'bench', version: '1' },
+  'io.modelcontextprotocol/clientCapabilities': {},
+};
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** One keep-alive connection. `hang` resolves with the head of an answer that stays open. */
+export interface HttpConnection {
+  post(message: object, headers?: Readonly<Record<string, string>>): Promise<HttpAnswer>;
+  send(method: 'POST' | 'GET' | 'DELETE', message: object | undefined, headers?: Readonly<Record<string, string>>): Promise<IncomingMessage>;
+  close(): void;
+}
 
 /** `identity` for https. */
-export const openHttpCaller = async (url: string, identity?: ClientIdentity): Promise<Caller> => {
+export const openHttpConnection = (url: string, identity?: ClientIdentity): HttpConnection => {
   const { hostname, port, pathname } = new URL(url);
   const agent = identity === undefined ? new HttpAgent({ keepAlive: true, maxSockets: 1 }) : new HttpsAgent({ keepAlive: true, maxSockets: 1, ...identity, servername: 'localhost' });
-  const send = identity === undefined ? httpRequest : httpsRequest;
-  const post = (message: object, session?: string): Promise<{ status: number; headers: IncomingHttpHeaders; body: string }> =>
+  const request = identity === undefined ? httpRequest : httpsRequest;
+  const send: HttpConnection['send'] = (method, message, own = {}) =>
     new Promise((resolve, reject) => {
-      const body = JSON.stringify(message);
+      const body = message === undefined ? undefined : JSON.stringify(message);
       const headers = {
-        host: `localhost:${port}`, 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), accept: 'application/json, text/event-stream',
-        ...(session === undefined ? {} : { 'mcp-session-id': session, 'mcp-protocol-version': revision }),
+        host: `localhost:${port}`, accept: method === 'GET' ? 'text/event-stream' : 'application/json, text/event-stream',
+        ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }), ...own,
       };
-      send({ agent, hostname, port, path: pathname, method: 'POST', headers }, (response) => {
-        let answer = '';
-        response.setEncoding('utf8').on('data', (part: string) => { answer += part; }).on('end', () => { resolve({ status: response.statusCode ?? 0, headers: response.headers, body: answer }); }).on('error', reject);
-      }).on('error', reject).end(body);
+      request({ agent, hostname, port, path: pathname, method, headers }, resolve).on('error', reject).end(body);
     });
-  const opened = await post(initialize);
-  const session = opened.headers['mcp-session-id'];
-  if (opened.status !== 200 || typeof session !== 'string') throw new Error(`initialize was answered ${opened.status}: ${opened.body.slice(0, 300)}`);
-  await post(initialized, session);
+  return {
+    send,
+    post: async (message, own) => {
+      const response = await send('POST', message, own);
+      return new Promise((resolve, reject) => {
+        let body = '';
+        response.setEncoding('utf8').on('data', (part: string) => { body += part; }).on('end', () => { resolve({ status: response.statusCode ?? 0, headers: response.headers, body }); }).on('error', reject);
+      });
+    },
+    close: () => { agent.destroy(); },
+  };
+};
+
+/** Opens a session; its headers for all that follows. */
+export const openSession = async (connection: HttpConnection): Promise<Readonly<Record<string, string>>> => {
+  const { status, headers, body } = await connection.post(initialize);
+  const session = headers['mcp-session-id'];
+  if (status !== 200 || typeof session !== 'string') throw new Error(`initialize was answered ${status}: ${body.slice(0, 300)}`);
+  const own = { 'mcp-session-id': session, 'mcp-protocol-version': legacyRevision };
+  await connection.post(initialized, own);
+  return own;
+};
+
+/** `identity` for https. */
+export const openHttpCaller = async (url: string, { identity, era = 'legacy' }: { readonly identity?: ClientIdentity; readonly era?: Era } = {}): Promise<Caller> => {
+  const connection = openHttpConnection(url, identity);
+  const headers = era === 'legacy' ? await openSession(connection) : { 'mcp-protocol-version': modernRevision, 'mcp-method': 'tools/call', 'mcp-name': 'echo' };
+  const meta = era === 'legacy' ? undefined : modernMeta;
   let id = 0;
   return {
     call: async () => {
-      const { status, body } = await post(callOf((id += 1)), session);
+      const { status, body } = await connection.post(callOf((id += 1), meta), headers);
       if (status !== 200 || !body.includes(text)) throw new Error(`tools/call was answered ${status}: ${body.slice(0, 300)}`);
     },
-    close: async () => { agent.destroy(); },
+    close: async () => { connection.close(); },
   };
 };
 

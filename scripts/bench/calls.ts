@@ -7,28 +7,15 @@ import { writeFile } from 'node:fs/promises';
 import { createTestPki } from '../../test/support/pki.ts';
 import { openHttpCaller, openStdioCaller } from './call-client.ts';
 import type { Caller } from './call-client.ts';
+import { compareCpu, compareUnderLoad, measureLanes, openLane } from './call-lanes.ts';
+import type { Lane, Reference } from './call-lanes.ts';
 import type { CallServerJob } from './call-server.ts';
 import { forkServer, startNginx } from './child.ts';
 import type { Contender } from './child.ts';
-import { median, quantile, ratioAtMost } from './measure.ts';
+import { ratioAtMost } from './measure.ts';
 import type { BenchRow, Goal } from './measure.ts';
 
 const CLIENTS = 8;
-
-interface Measured {
-  /** Per second. */
-  readonly rates: number[];
-  /** Milliseconds. */
-  readonly latencies: number[];
-  /** Microseconds of the process nearest to the client, per call. */
-  readonly cpu: number[];
-}
-
-interface Lane extends Measured {
-  readonly name: string;
-  readonly contender: Contender | undefined;
-  readonly callers: readonly Caller[];
-}
 
 export const run = async (calls = 1_500, passes = 5): Promise<readonly BenchRow[]> => {
   const pki = createTestPki();
@@ -44,9 +31,9 @@ export const run = async (calls = 1_500, passes = 5): Promise<readonly BenchRow[
     return contender;
   };
   const lane = async (name: string, contender: Contender | undefined, open: () => Promise<Caller>): Promise<void> => {
-    lanes.push({ name, contender, callers: await Promise.all(Array.from({ length: CLIENTS }, open)), rates: [], latencies: [], cpu: [] });
+    lanes.push(await openLane(name, contender, { clients: CLIENTS, open }));
   };
-  const overTls = (contender: Contender) => () => openHttpCaller(`https://127.0.0.1:${contender.port}/mcp`, identity);
+  const overTls = (contender: Contender) => () => openHttpCaller(`https://127.0.0.1:${contender.port}/mcp`, { identity });
   try {
     const upstream = await serve({ kind: 'sdkOverHttp' });
     const url = `http://127.0.0.1:${upstream.port}/mcp`;
@@ -73,12 +60,11 @@ location / { proxy_pass http://mcp; proxy_http_version 1.1; proxy_set_header Con
       const inProcess = await serve({ kind: 'gateway', upstream: 'handler', evidence });
       await lane(`gateway handler ${evidence}`, inProcess, overTls(inProcess));
     }
-    await lane('stdio', undefined, openStdioCaller);
+    await lane('stdio', undefined, () => openStdioCaller());
     const overStdio = await serve({ kind: 'gateway', upstream: 'stdio' });
     await lane('gateway stdio', overStdio, overTls(overStdio));
 
-    // Interleaved, so that whatever else the machine does falls on all alike. The first pass warms up.
-    for (let pass = 0; pass <= passes; pass += 1) for (const each of lanes) await measure(each, calls, pass > 0);
+    await measureLanes(lanes, { passes, calls });
   } finally {
     await Promise.all(lanes.flatMap(({ callers }) => callers.map((caller) => caller.close())));
     await Promise.all(started.map((contender) => contender.stop()));
@@ -86,51 +72,23 @@ location / { proxy_pass http://mcp; proxy_http_version 1.1; proxy_set_header Con
   return rowsOf(new Map(lanes.map((each) => [each.name, each])));
 };
 
-const measure = async ({ contender, callers, rates, latencies, cpu }: Lane, calls: number, kept: boolean): Promise<void> => {
-  const times: number[] = [];
-  const before = await contender?.cpu();
-  const startedAt = performance.now();
-  await Promise.all(callers.map(async (caller) => {
-    for (let number = 0; number < calls / callers.length; number += 1) {
-      const sent = performance.now();
-      await caller.call();
-      times.push(performance.now() - sent);
-    }
-  }));
-  const elapsed = performance.now() - startedAt;
-  if (!kept) return;
-  rates.push((times.length / elapsed) * 1_000);
-  latencies.push(...times);
-  if (contender !== undefined && before !== undefined) cpu.push(((await contender.cpu()) - before) / times.length);
-};
-
-const rowsOf = (lanes: ReadonlyMap<string, Measured>): readonly BenchRow[] => {
-  const compare = (name: string, lane: string, against: string, referenceName: string): readonly BenchRow[] => {
+const rowsOf = (lanes: ReadonlyMap<string, Lane>): readonly BenchRow[] => {
+  const pair = (lane: string, against: string, name: string): [Lane, Reference] | undefined => {
     const [ours, theirs] = [lanes.get(lane), lanes.get(against)];
-    if (ours === undefined || theirs === undefined) return [];
-    const row = (what: string, unit: string, of: (measured: Measured) => number): BenchRow => ({ name: `${name}: ${what}`, value: of(ours), unit, reference: { name: referenceName, value: of(theirs) } });
-    return [
-      row('calls per second', 'calls/s', ({ rates }) => median(rates)),
-      row('p50', 'ms', ({ latencies }) => median(latencies)),
-      row('p99', 'ms', ({ latencies }) => quantile(latencies, 0.99)),
-    ];
+    return ours === undefined || theirs === undefined ? undefined : [ours, { lane: theirs, name }];
   };
-  const cpu = (name: string, lane: string, against: string, referenceName: string, goal?: Goal): readonly BenchRow[] => {
-    const [ours, theirs] = [lanes.get(lane), lanes.get(against)];
-    if (ours === undefined || theirs === undefined) return [];
-    return [{ name, value: median(ours.cpu), unit: 'µs CPU/call', reference: { name: referenceName, value: median(theirs.cpu) }, ...(goal === undefined ? {} : { goal }) }];
-  };
+  const load = (name: string, compared: [Lane, Reference] | undefined): readonly BenchRow[] => (compared === undefined ? [] : compareUnderLoad(name, ...compared));
+  const cpu = (name: string, compared: [Lane, Reference] | undefined, goal?: Goal): readonly BenchRow[] => (compared === undefined ? [] : [compareCpu(name, ...compared, goal)]);
   const bareTls = 'the bare SDK server over the same mutual TLS';
-  const bareHttp = 'the bare SDK server over plain HTTP';
   const proxy = 'nginx as a plain mutual-TLS proxy of the same server';
   return [
-    ...compare('HTTP upstream', 'gateway http sqlite', 'http', bareHttp),
-    ...compare('HTTP upstream', 'gateway http sqlite', 'nginx', proxy),
-    ...cpu('HTTP upstream: CPU of the gateway, decisions in the audit log', 'gateway http sqlite', 'nginx', proxy, ratioAtMost(1.5)),
-    ...cpu('HTTP upstream: CPU of the gateway, decisions not written down', 'gateway http none', 'nginx', proxy),
-    ...compare('stdio upstream', 'gateway stdio', 'stdio', 'the bare SDK server over stdio'),
-    ...compare('in process', 'gateway handler sqlite', 'tls', bareTls),
-    ...cpu('in process: CPU, decisions in the audit log', 'gateway handler sqlite', 'tls', bareTls, ratioAtMost(1.1)),
-    ...cpu('in process: CPU, decisions not written down', 'gateway handler none', 'tls', bareTls),
+    ...load('HTTP upstream', pair('gateway http sqlite', 'http', 'the bare SDK server over plain HTTP')),
+    ...load('HTTP upstream', pair('gateway http sqlite', 'nginx', proxy)),
+    ...cpu('HTTP upstream: CPU of the gateway, decisions in the audit log', pair('gateway http sqlite', 'nginx', proxy), ratioAtMost(1.5)),
+    ...cpu('HTTP upstream: CPU of the gateway, decisions not written down', pair('gateway http none', 'nginx', proxy)),
+    ...load('stdio upstream', pair('gateway stdio', 'stdio', 'the bare SDK server over stdio')),
+    ...load('in process', pair('gateway handler sqlite', 'tls', bareTls)),
+    ...cpu('in process: CPU, decisions in the audit log', pair('gateway handler sqlite', 'tls', bareTls), ratioAtMost(1.1)),
+    ...cpu('in process: CPU, decisions not written down', pair('gateway handler none', 'tls', bareTls)),
   ];
 };

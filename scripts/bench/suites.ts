@@ -40,6 +40,11 @@ export const suites: Readonly<Record<string, Suite>> = {
     about: 'tools/call with a small text by eight clients at once, client, gateway and MCP server sharing the machine. The MCP server is written with SDK v1 and answers each call with an SSE event. CPU is that of the gateway\'s process, all threads, or of nginx.',
     load: () => import('./calls.ts'), limitSeconds: 150, needs: ['nginx'],
   },
+  eras: {
+    title: 'Calls by era and upstream',
+    about: 'tools/call with a small text in the newest legacy revision (SDK v1, sessions) and in the modern one (SDK v2), through the gateway with decisions in the audit log, against the same MCP server reached directly over the same mutual TLS. The rate is that of eight clients at once, client, gateway and MCP server sharing the machine; the latency is what one call at a time takes longer.',
+    load: () => import('./call-eras.ts'), limitSeconds: 240,
+  },
   cut: {
     title: 'Revoke to cut',
     about: 'From the call of `CaStore.revoke` (durable on SQLite) until the client sees its open SSE stream end.',
