@@ -19,10 +19,16 @@ export const viewKey = ({ upstream, session, principal }: ToolView): string => J
 /** Lists that one asker reads at the same time. */
 const maxChains = 8;
 
+/** When a list was true. */
+export interface ListedAsOf {
+  readonly time: number;
+  /** How often the upstream had said by then that its tools changed. */
+  readonly generation: number;
+}
+
 interface Chain {
   readonly listing: Listing;
-  readonly startedAt: number;
-  readonly generation: number;
+  readonly asOf: ListedAsOf;
 }
 
 export interface Listed {
@@ -40,30 +46,29 @@ export class ViewState {
   /** Pages that have come since. */
   #since: Map<string, ToolDefinition> | undefined;
   readonly #chains = new Map<string, Chain>();
-  #freshSince = -Infinity;
-  #freshGeneration = -1;
+  #wholeAsOf: ListedAsOf | undefined;
 
   definition(name: string): ToolDefinition | undefined {
     return this.#since?.get(name) ?? this.whole?.tools.get(name);
   }
 
-  isFresh({ now, generation, freshForMs }: { now: number; generation: number; freshForMs: number }): boolean {
+  isFresh(now: ListedAsOf, freshForMs: number): boolean {
+    if (this.#wholeAsOf?.generation !== now.generation) return false;
+    const age = now.time - this.#wholeAsOf.time;
     // A clock that was set back must not make a list good for longer.
-    const age = now - this.#freshSince;
-    return this.whole !== undefined && this.#freshGeneration === generation && age >= 0 && age < freshForMs;
+    return age >= 0 && age < freshForMs;
   }
 
   /** @throws SallyportError `ERR_UPSTREAM_INVALID` */
-  take(given: ToolPage, { reader, now, generation }: { reader: ListingReader; now: number; generation: number }): Listed {
+  take(given: ToolPage, reader: ListingReader, asOf: ListedAsOf): Listed {
     const page = reader.page(given.tools);
     const before = given.cursor === undefined ? undefined : this.#chains.get(given.cursor);
     const fromStart = given.cursor === undefined || before !== undefined;
-    const chain: Chain = { listing: reader.extend(before?.listing, page), startedAt: before?.startedAt ?? now, generation: before?.generation ?? generation };
+    const chain: Chain = { listing: reader.extend(before?.listing, page), asOf: before?.asOf ?? asOf };
     if (fromStart && given.nextCursor === undefined) {
       this.whole = chain.listing;
       this.#since = undefined;
-      this.#freshSince = chain.startedAt;
-      this.#freshGeneration = chain.generation;
+      this.#wholeAsOf = chain.asOf;
       return { page, whole: chain.listing };
     }
     this.#since ??= new Map();

@@ -15,7 +15,7 @@ import { toolAdded, toolChanged } from './events.ts';
 import { SightingQueue } from './sighting-queue.ts';
 import type { ToolPage } from './tool-listing.ts';
 import { ViewState, viewKey } from './tool-view.ts';
-import type { ToolView } from './tool-view.ts';
+import type { ListedAsOf, ToolView } from './tool-view.ts';
 import { WatchedUpstream } from './watched-upstream.ts';
 
 export type { ToolPage } from './tool-listing.ts';
@@ -98,16 +98,7 @@ export class ToolWatch {
    * @throws SallyportError `ERR_UPSTREAM_INVALID`
    */
   observe(view: ToolView, page: ToolPage): void {
-    const upstream = this.#upstream(view.upstream);
-    const state = this.#view(view);
-    const now = this.#options.clock.now();
-    const before = state.whole;
-    const { page: read, whole } = state.take(page, { reader: upstream.reader, now: now.getTime(), generation: this.#generation(view) });
-    const seen = upstream.compare(read, now.getTime());
-    const removed = whole === undefined ? [] : upstream.replaceWhole(before, whole);
-    const complete = page.nextCursor === undefined && !upstream.met;
-    if (complete) upstream.met = true;
-    if (seen.length + removed.length > 0 || complete) upstream.queue.push({ upstream: view.upstream, seen, removed, complete, at: now });
+    this.#observe(view, page, this.#asOf(view));
   }
 
   judge(view: ToolView, name: string): ToolJudgement {
@@ -177,6 +168,19 @@ export class ToolWatch {
     return this.#upstreams.get(upstream)?.standings.keys() ?? [];
   }
 
+  #observe(view: ToolView, page: ToolPage, asOf: ListedAsOf): void {
+    const upstream = this.#upstream(view.upstream);
+    const state = this.#view(view);
+    const now = this.#options.clock.now();
+    const before = state.whole;
+    const { page: read, whole } = state.take(page, upstream.reader, asOf);
+    const seen = upstream.compare(read, now.getTime());
+    const removed = whole === undefined ? [] : upstream.replaceWhole(before, whole);
+    const complete = page.nextCursor === undefined && !upstream.met;
+    if (complete) upstream.met = true;
+    if (seen.length + removed.length > 0 || complete) upstream.queue.push({ upstream: view.upstream, seen, removed, complete, at: now });
+  }
+
   #askOnce(state: ViewState, view: ToolView, ask: AskForTools): Promise<void> {
     const asking = this.#ask(view, ask).finally(() => {
       if (state.asking === asking) state.asking = undefined;
@@ -187,13 +191,15 @@ export class ToolWatch {
   async #ask(view: ToolView, ask: AskForTools): Promise<void> {
     let cursor: string | undefined;
     let tools = 0;
+    // Of the time before the question: what changes while it is answered may be missing from the answer.
+    const asOf = this.#asOf(view);
     for (let pages = 1; ; pages += 1) {
       const page = await ask(cursor);
       const { nextCursor = undefined } = page;
       if (nextCursor !== undefined && typeof nextCursor !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a cursor that is no text');
       tools += page.tools.length;
       if (tools > maxTools || (nextCursor !== undefined && pages === maxPages)) throw new SallyportError('ERR_UPSTREAM_TOO_LARGE', 'the MCP server has more tools than can be watched', { facts: { tools, pages } });
-      this.observe(view, { tools: page.tools, cursor, nextCursor });
+      this.#observe(view, { tools: page.tools, cursor, nextCursor }, asOf);
       if (nextCursor === undefined) return;
       if (nextCursor === cursor) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent the cursor it was given');
       cursor = nextCursor;
@@ -201,11 +207,12 @@ export class ToolWatch {
   }
 
   #isFresh(state: ViewState, view: ToolView): boolean {
-    return state.isFresh({ now: this.#options.clock.now().getTime(), generation: this.#generation(view), freshForMs: this.#freshForMs });
+    return state.isFresh(this.#asOf(view), this.#freshForMs);
   }
 
-  #generation(view: ToolView): number {
-    return view.session === undefined ? this.#upstream(view.upstream).generation : (this.#generations.get(viewKey(view)) ?? 0);
+  #asOf(view: ToolView): ListedAsOf {
+    const generation = view.session === undefined ? this.#upstream(view.upstream).generation : (this.#generations.get(viewKey(view)) ?? 0);
+    return { time: this.#options.clock.now().getTime(), generation };
   }
 
   #view(view: ToolView): ViewState {
