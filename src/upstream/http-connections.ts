@@ -38,13 +38,14 @@ export class HttpConnections {
 
   /** `cut`: whom we trust has changed, so nothing goes on with whom we trusted before. */
   replaceTls(tls: HttpUpstreamTls, { cut }: { readonly cut: boolean }): void {
-    const old = Object.values(this.#pools);
-    this.#pools = this.#open(tls);
-    for (const pool of old) {
+    for (const pool of Object.values(this.#pools)) {
       this.#ending.add(pool);
-      const over = cut ? pool.destroy(new SallyportError('ERR_UPSTREAM_UNREACHABLE', 'whom to trust at the upstream was changed: try again', { facts: { upstream: this.#options.upstream } })) : pool.close();
-      void over.catch(() => undefined).then(() => this.#ending.delete(pool));
+      void pool.close().catch(() => undefined).then(() => this.#ending.delete(pool));
     }
+    this.#pools = this.#open(tls);
+    if (!cut) return;
+    const error = new SallyportError('ERR_UPSTREAM_UNREACHABLE', 'whom to trust at the upstream was changed: try again', { facts: { upstream: this.#options.upstream } });
+    for (const pool of this.#ending) pool.destroy(error).catch(() => undefined);
   }
 
   async close(error: Error): Promise<void> {

@@ -13,7 +13,7 @@ export interface DialOptions {
   readonly timeoutMs: number;
 }
 
-/** In TLS 1.3 a server judges the client's certificate after the handshake is over for the client; this long it has to object. */
+/** A server judges the client's certificate after the handshake is over for the client; this long it has to object. */
 const objectionMs = 250;
 
 /** Dials and hangs up. Resolves with what is wrong, or with nothing. */
@@ -36,8 +36,6 @@ export const dial = ({ upstream, target, tls, timeoutMs }: DialOptions): Promise
     socket.once('secureConnect', () => {
       clearTimeout(timer);
       timer = setTimeout(done, objectionMs);
-      // A session ticket comes only after the server was content.
-      socket.once('session', () => done());
     });
     // An alert must be read to be noticed.
     socket.resume();

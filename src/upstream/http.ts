@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SallyportError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
 import type { Era } from '../mcp/revisions.ts';
+import { abandonedError } from './abandoned.ts';
 import { HttpAnswer } from './http-answer.ts';
 import type { AnsweredRequest, HttpAnswerLimits } from './http-answer.ts';
 import { HttpConnections } from './http-connections.ts';
@@ -156,7 +157,7 @@ class HttpUpstream implements Upstream {
     try {
       return await this.#answered(first);
     } catch (error) {
-      if (!(error instanceof SallyportError) || !mayResend(request, first, error) || this.#closed || request.signal.aborted) throw error;
+      if (!(error instanceof SallyportError) || !mayResend(request, first, error)) throw error;
       if (!first.left) await sleep(resendAfterMs);
       this.#options.log.debug({ upstream: this.name, reason: error.facts['reason'] }, 'upstream request sent again');
     }
@@ -165,6 +166,7 @@ class HttpUpstream implements Upstream {
 
   #send(request: AnsweredRequest, body: string | undefined, headers: FlatHeaders): HttpAnswer {
     if (this.#closed) throw this.#draining();
+    if (request.signal.aborted) throw abandonedError(request.signal);
     const answer = new HttpAnswer(request, { upstream: this.name, limits: this.#limits, secure: this.#target.secure });
     const { method } = request;
     const isStream = method === 'GET' || isListen(request);

@@ -18,9 +18,12 @@ export interface Received {
 
 export class UpstreamLab {
   readonly #ending: (() => unknown)[] = [];
+  /** Ended first: servers wait for the connections that these keep. */
+  readonly #upstreams: Upstream[] = [];
 
   /** Call it after each test. */
   async end(): Promise<void> {
+    await Promise.all(this.#upstreams.splice(0).map((upstream) => upstream.close()));
     for (const end of this.#ending.splice(0).toReversed()) await end();
   }
 
@@ -47,7 +50,7 @@ export class UpstreamLab {
   upstream(url: string, options: Partial<HttpUpstreamOptions> = {}): { readonly upstream: Upstream; readonly log: ReturnType<typeof recordingLog> } {
     const log = recordingLog();
     const upstream = createHttpUpstream({ name: 'warehouse', url, log, ...options });
-    this.onEnd(() => upstream.close());
+    this.#upstreams.push(upstream);
     return { upstream, log };
   }
 
