@@ -12,12 +12,14 @@ import type { ChildLauncher } from './stdio-launcher.ts';
 import { startKey } from './stdio-restarts.ts';
 import type { Restarts } from './stdio-restarts.ts';
 import type { StdioChild } from './stdio-process.ts';
+import type { UpstreamLog } from './upstream-log.ts';
 
 export interface EraProbeOptions {
   readonly upstream: string;
   readonly launcher: ChildLauncher;
   readonly restarts: Restarts;
   readonly limits: { readonly eraProbeMs: number; readonly eraStartMs: number };
+  readonly log: UpstreamLog;
 }
 
 /**
@@ -31,9 +33,9 @@ export const probeEras = async (options: EraProbeOptions): Promise<readonly Era[
     first.send(discoverLine());
     const discovered = await first.answer([discoverId], limits.eraProbeMs);
     if (discovered.kind === 'answer') {
-      if (!saysModern(discovered.value)) return settled(restarts, ['legacy']);
+      if (!saysModern(discovered.value)) return settled(options, ['legacy']);
       const legacy = await first.speaksLegacy(options);
-      return settled(restarts, legacy ?? (await asksAgain(options)) ? ['legacy', 'modern'] : ['modern']);
+      return settled(options, legacy ?? (await asksAgain(options)) ? ['legacy', 'modern'] : ['modern']);
     }
     if (discovered.kind === 'silence') {
       // Either it ignores what it does not know, or it has not started yet: whatever it answers first tells.
@@ -42,9 +44,9 @@ export const probeEras = async (options: EraProbeOptions): Promise<readonly Era[
       if (late.kind === 'answer') {
         if (late.value['id'] === discoverId && saysModern(late.value)) {
           const initialized = await first.answer([initializeId], limits.eraProbeMs);
-          return settled(restarts, initialized.kind === 'answer' && isResult(initialized.value) ? ['legacy', 'modern'] : ['modern']);
+          return settled(options, initialized.kind === 'answer' && isResult(initialized.value) ? ['legacy', 'modern'] : ['modern']);
         }
-        return settled(restarts, ['legacy']);
+        return settled(options, ['legacy']);
       }
       if (late.kind === 'silence') {
         throw new SallyportError('ERR_UPSTREAM_TIMEOUT', 'the upstream answers neither server/discover nor initialize: see what it wrote to stderr in the log, or name its era in sallyport.yaml', { facts: { upstream } });
@@ -58,7 +60,7 @@ export const probeEras = async (options: EraProbeOptions): Promise<readonly Era[
   try {
     second.send(initializeLine());
     const initialized = await second.answer([initializeId], limits.eraStartMs);
-    if (initialized.kind === 'answer') return settled(restarts, ['legacy']);
+    if (initialized.kind === 'answer') return settled(options, ['legacy']);
     if (initialized.kind === 'exit') {
       restarts.died(startKey, initialized.startedAt);
       throw initialized.error;
@@ -69,8 +71,9 @@ export const probeEras = async (options: EraProbeOptions): Promise<readonly Era[
   }
 };
 
-const settled = (restarts: Restarts, eras: readonly Era[]): readonly Era[] => {
+const settled = ({ upstream, restarts, log }: EraProbeOptions, eras: readonly Era[]): readonly Era[] => {
   restarts.recovered(startKey);
+  log.info({ upstream, eras }, 'upstream eras found');
   return eras;
 };
 

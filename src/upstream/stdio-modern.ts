@@ -28,6 +28,8 @@ export interface ModernChildrenOptions {
 interface Member {
   /** Rejects when it could not be started. */
   readonly ready: Promise<ModernChannel>;
+  /** Requests that are about to be posted. */
+  waiting: number;
   channel: ModernChannel | undefined;
   child: StdioChild | undefined;
   dismissed: boolean;
@@ -49,15 +51,21 @@ export class ModernChildren {
   async exchange(request: UpstreamRequest): Promise<UpstreamAnswer> {
     const { signal, principal } = request;
     if (signal.aborted) throw abandonedError(signal);
-    const { ready } = this.#memberOf(principal.id);
-    // The child goes on starting for whoever else waits for it.
-    const channel = await abandonable(ready, signal);
-    return channel.post(request);
+    const member = this.#memberOf(principal.id);
+    member.waiting += 1;
+    let posted: Promise<UpstreamAnswer>;
+    try {
+      // The child goes on starting for whoever else waits for it.
+      posted = (await abandonable(member.ready, signal)).post(request);
+    } finally {
+      member.waiting -= 1;
+    }
+    return posted;
   }
 
   /** Ends the one that has been idle for longest. False: every one is at work. */
   endIdlest(): boolean {
-    const idle = [...this.#members].find(([, { channel }]) => channel?.idle === true);
+    const idle = [...this.#members].find(([, member]) => isIdle(member));
     if (idle === undefined) return false;
     void this.end(idle[0]);
     return true;
@@ -92,7 +100,7 @@ export class ModernChildren {
     this.#members.delete(principalId);
     makeRoom();
     const { promise, resolve, reject } = Promise.withResolvers<ModernChannel>();
-    const member: Member = { ready: promise, channel: undefined, child: undefined, dismissed: false };
+    const member: Member = { ready: promise, waiting: 0, channel: undefined, child: undefined, dismissed: false };
     this.#members.set(principalId, member);
     this.#start(principalId, member).then(resolve, (error: unknown) => {
       this.#remove(principalId, member);
@@ -134,7 +142,9 @@ export class ModernChildren {
     await child.write(discoverLine()).catch(() => undefined);
     await answered.promise.finally(() => clearTimeout(late));
     restarts.recovered(startKey);
-    const channel = new ModernChannel({ upstream, child, limits, log, onIdle: () => void this.end(principalId) });
+    const channel = new ModernChannel({ upstream, child, limits, log, onIdle: () => {
+        if (isIdle(member)) void this.end(principalId);
+      } });
     member.channel = channel;
     return channel;
   }
@@ -143,6 +153,8 @@ export class ModernChildren {
     if (this.#members.get(principalId) === member) this.#members.delete(principalId);
   }
 }
+
+const isIdle = ({ channel, waiting }: Member): boolean => channel?.idle === true && waiting === 0;
 
 const abandonable = async <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> => {
   const { promise: abandoned, reject } = Promise.withResolvers<never>();

@@ -101,7 +101,7 @@ class StdioUpstream implements Upstream {
     const { era = 'auto' } = this.#options;
     if (era !== 'auto') return Promise.resolve(era === 'both' ? ['legacy', 'modern'] : [era]);
     // Those who ask meanwhile share the probe; after a failure it is made again.
-    this.#eras ??= probeEras({ upstream: this.name, launcher: this.#launcher, restarts: this.#restarts, limits: this.#limits }).catch((error: unknown) => {
+    this.#eras ??= probeEras({ upstream: this.name, launcher: this.#launcher, restarts: this.#restarts, limits: this.#limits, log: this.#options.log }).catch((error: unknown) => {
       this.#eras = undefined;
       throw error;
     });
