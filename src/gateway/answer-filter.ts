@@ -4,8 +4,11 @@
  */
 import { SallyportError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
+import { withoutHiddenResources } from '../mcp/content-filter.ts';
 import { filterByShape, filterResult, needsFilter } from '../mcp/filters.ts';
-import type { HasClass } from '../mcp/filters.ts';
+import type { FilterContext, HasClass } from '../mcp/filters.ts';
+import { withoutTellingInstructions } from '../mcp/instructions.ts';
+import type { NameClass, SeenNames } from '../mcp/instructions.ts';
 import { isObject, isRequestId } from '../mcp/read-messages.ts';
 import type { Era } from '../mcp/revisions.ts';
 import { acknowledged, wanted } from '../mcp/subscriptions.ts';
@@ -13,10 +16,14 @@ import type { Subscription } from '../mcp/subscriptions.ts';
 import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
 import { classifyServerMessage } from '../mcp/method-table.ts';
 import type { RequestId } from '../mcp/message.ts';
+import type { SealedValues, Side } from '../mcp/sealed-values.ts';
 import type { Sealer } from '../mcp/sealing.ts';
 import type { Action } from '../policy/decision.ts';
 import type { SseEvent } from '../upstream/upstream.ts';
+import { AskedOfClient } from './asked-of-client.ts';
 import type { InFlight, Session } from './sessions.ts';
+
+type Fields = Readonly<Record<string, unknown>>;
 
 export interface AnswerFilterOptions {
   readonly era: Era;
@@ -31,7 +38,16 @@ export interface AnswerFilterOptions {
   readonly pending: Map<RequestId, InFlight>;
   readonly allows: (action: Action) => boolean;
   readonly hasClass: HasClass;
+  /** Whether everything of a class is granted, whatever its name. */
+  readonly hasAll: (nameClass: NameClass) => boolean;
+  /** Whether policy denies it in so many words, and does not merely grant it not. */
+  readonly isDenied: (action: Action) => boolean;
+  /** Protocol revisions that a modern MCP client may speak here. */
+  readonly revisions: readonly string[];
   readonly sealer: Sealer;
+  readonly values: SealedValues;
+  /** What upstreams have listed to anybody. */
+  readonly names: SeenNames;
   /** A request got its response. */
   readonly onAnswered: (id: RequestId, failed: boolean) => void;
   /** The MCP server asked the client something that is not let through, and would wait for an answer. */
@@ -53,10 +69,16 @@ export const openEventId = (sealer: Sealer, binding: string, sealed: string): st
 
 export class AnswerFilter {
   readonly #options: AnswerFilterOptions;
+  readonly #side: Side;
+  readonly #filtering: FilterContext;
+  readonly #asked = new AskedOfClient();
   #resumable = false;
 
   constructor(options: AnswerFilterOptions) {
+    const { upstream, principal, allows, hasClass, revisions } = options;
     this.#options = options;
+    this.#side = { principalId: principal.id, upstream, allows };
+    this.#filtering = { upstream, allows, hasClass, revisions };
   }
 
   /** Whether the client was given an event id to go on from, should the stream break. */
@@ -82,6 +104,16 @@ export class AnswerFilter {
     return { ...event, data, id: sealer.seal(eventIdKind, eventIdBinding(principal, session(), upstream), event.id) };
   }
 
+  /**
+   * A link to a resource shows that there is one. To whom policy gives some resources of this upstream, it gives
+   * links to those only; to whom it gives none, a tool's answer is what the tool may say, but for what is denied.
+   */
+  readonly #mayShow = (uri: string): boolean => {
+    const { upstream, allows, hasClass, isDenied } = this.#options;
+    const action: Action = { kind: 'resource', upstream, uri };
+    return hasClass('resources') ? allows(action) : !isDenied(action);
+  };
+
   #data(text: string): string | undefined {
     const value = parse(text);
     if (!Array.isArray(value)) return this.#message(value, text);
@@ -96,7 +128,7 @@ export class AnswerFilter {
   /** `text` is the message's own text, passed on untouched when nothing has to be changed. */
   #message(value: unknown, text: string): string | undefined {
     if (typeof value !== 'object' || value === null) throw invalidAnswer('a message that is no object');
-    const message = value as Readonly<Record<string, unknown>>;
+    const message = value as Fields;
     // Two readers could take it for two things: we for a request, the client for the response to its own.
     if (message.method !== undefined && ('result' in message || 'error' in message)) throw invalidAnswer('a message that is request and response in one');
     if (typeof message.method === 'string') return this.#fromServer(message, message.method, text);
@@ -114,44 +146,76 @@ export class AnswerFilter {
     return kept;
   }
 
-  #response(message: Readonly<Record<string, unknown>>, id: RequestId, text: string): string {
-    if (message.result === undefined) return text;
-    const { upstream, pending, session, allows, hasClass } = this.#options;
+  #response(message: Fields, id: RequestId, text: string): string {
+    const { pending, session } = this.#options;
     const asked = pending.get(id) ?? session()?.inFlight.get(id);
-    if (asked === undefined) return stringifyLossless(filterByShape(upstream, reparse(text), allows, hasClass));
-    if (asked.method === 'initialize') this.#learnRevision(message.result);
-    if (!needsFilter(asked.method)) return text;
+    if (message.result === undefined) return this.#error(message, asked, text);
+    if (asked?.method === 'initialize') this.#learnRevision(message.result);
+    // What is most often left as it is, is looked at before it is parsed again.
+    if (asked !== undefined && !needsFilter(asked.method) && this.#result(message.result, asked) === message.result) return text;
     const whole = reparse(text);
-    return stringifyLossless({ ...whole, result: filterResult(upstream, asked.method, asked.params, whole.result, allows, hasClass) });
+    return stringifyLossless({ ...whole, result: this.#result(whole.result, asked) });
   }
 
-  #fromServer(message: Readonly<Record<string, unknown>>, method: string, text: string): string | undefined {
+  /** What is to be seen of a result, sealed; the same object when that is all of it. */
+  #result(result: unknown, asked: InFlight | undefined): Fields {
+    const { values, names, upstream, allows, hasAll } = this.#options;
+    if (asked === undefined) return values.result(undefined, withoutHiddenResources(filterByShape(result, this.#filtering), this.#mayShow), this.#side);
+    let given = result;
+    if (isObject(given)) {
+      names.note(upstream, asked.method, given);
+      if (announcing.has(asked.method)) given = withoutTellingInstructions(given, { upstream, names, allows, hasAll });
+    }
+    return values.result(asked, withoutHiddenResources(filterResult(given, { ...asked, ...this.#filtering }), this.#mayShow), this.#side);
+  }
+
+  #error(message: Fields, asked: InFlight | undefined, text: string): string {
+    const { values, session } = this.#options;
+    this.#asked.noteError(session(), message.error);
+    if (values.error(asked, message.error, this.#side) === message.error) return text;
+    const whole = reparse(text);
+    return stringifyLossless({ ...whole, error: values.error(asked, whole.error, this.#side) });
+  }
+
+  #fromServer(message: Fields, method: string, text: string): string | undefined {
     const { upstream, allows, era } = this.#options;
     const kind = classifyServerMessage(upstream, message, allows, era);
-    if (kind === 'drop') {
+    const params = isObject(message.params) ? message.params : {};
+    if (kind === 'drop' || !this.#concerns(method, params)) {
       if (isRequestId(message.id)) this.#options.onDroppedRequest(message.id);
       return undefined;
     }
-    if (era === 'modern') return this.#modernNotification(method, text);
-    const session = this.#options.session();
-    if (kind === 'request' && (typeof message.id === 'string' || typeof message.id === 'number')) {
-      const token = (message.params as { _meta?: { progressToken?: unknown } } | undefined)?._meta?.progressToken;
-      if (session !== undefined) awaitAnswer(session, message.id, isRequestId(token) ? token : undefined);
-    }
-    return text;
+    if (kind === 'request' && isRequestId(message.id)) this.#asked.noteRequest(this.#options.session(), { id: message.id, method, params });
+    const seen = this.#params(method, params);
+    if (seen === params || seen === undefined) return seen === undefined ? undefined : text;
+    const whole = reparse(text);
+    return stringifyLossless({ ...whole, params: this.#params(method, whole.params as Fields) });
   }
 
-  /** Nothing but what the one request of this exchange asked for. */
-  #modernNotification(method: string, text: string): string | undefined {
-    const { subscription, logLevel, upstream, allows } = this.#options;
-    if (subscription === undefined) {
-      if (method === 'notifications/progress') return text;
-      return method === 'notifications/message' && logLevel !== undefined && allows({ kind: 'logging', upstream }) ? text : undefined;
-    }
-    const message = reparse(text);
-    const params = isObject(message.params) ? message.params : {};
-    if (!wanted(subscription, method, params)) return undefined;
-    return method === 'notifications/subscriptions/acknowledged' ? stringifyLossless({ ...message, params: acknowledged(subscription, params) }) : text;
+  /** What is to be seen of a server's own message; the same object when that is all of it. */
+  #params(method: string, params: Fields): Fields | undefined {
+    const { subscription, values } = this.#options;
+    const honoured = subscription !== undefined && method === 'notifications/subscriptions/acknowledged' ? acknowledged(subscription, params) : params;
+    return values.fromServer(method, withoutHiddenResources(honoured, this.#mayShow), this.#side);
+  }
+
+  /** Whether a message belongs to something that was asked for, here or in this session. */
+  #concerns(method: string, params: Fields): boolean {
+    const { era, subscription, logLevel, hasClass, session } = this.#options;
+    if (subscription !== undefined) return wanted(subscription, method, params);
+    if (method === 'notifications/progress') return this.#awaitsProgress(params.progressToken);
+    if (method === 'notifications/elicitation/complete') return this.#asked.knowsElicitation(session(), params.elicitationId);
+    if (era === 'modern') return method === 'notifications/message' && logLevel !== undefined;
+    const changed = /^notifications\/(tools|prompts|resources)\/list_changed$/.exec(method)?.[1];
+    return changed === undefined || hasClass(changed as 'tools' | 'prompts' | 'resources');
+  }
+
+  /** Of a request in flight, or of a task it made. */
+  #awaitsProgress(token: unknown): boolean {
+    const { pending, session, values } = this.#options;
+    const asks = ({ params }: InFlight): boolean => isObject(params?._meta) && params._meta.progressToken === token;
+    if (pending.values().some(asks) || session()?.inFlight.values().some(asks) === true) return true;
+    return isRequestId(token) && values.hasProgress(this.#side, token);
   }
 
   #learnRevision(result: unknown): void {
@@ -161,17 +225,8 @@ export class AnswerFilter {
   }
 }
 
-/** A server that never stops asking must not fill the memory; the oldest question goes first. */
-const maxAwaited = 1024;
-
-const awaitAnswer = ({ awaited }: Session, id: RequestId, progressToken: RequestId | undefined): void => {
-  awaited.delete(id);
-  awaited.set(id, progressToken);
-  for (const oldest of awaited.keys()) {
-    if (awaited.size <= maxAwaited) return;
-    awaited.delete(oldest);
-  }
-};
+/** Results that tell what a server has, with words to the model. */
+const announcing: ReadonlySet<string> = new Set(['initialize', 'server/discover']);
 
 /** A single answer that the client must not see would leave its request hanging. */
 const refusedAnswer = '{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"the MCP server sent an invalid answer"}}';
@@ -185,6 +240,6 @@ const parse = (text: string): unknown => {
 };
 
 /** What is about to be rewritten is parsed again without loss, so that big integers survive (mcp.md row 3). */
-const reparse = (text: string): Readonly<Record<string, unknown>> => parseLossless(text) as Readonly<Record<string, unknown>>;
+const reparse = (text: string): Fields => parseLossless(text) as Fields;
 
 const invalidAnswer = (what: string): SallyportError => new SallyportError('ERR_UPSTREAM_INVALID', `the MCP server sent ${what}`);

@@ -1,18 +1,18 @@
 /** The evidence of one POST: an entry for each decided message once its outcome is known, and before that when it takes long. */
 import type { RequestId } from '../mcp/message.ts';
-import type { Caller, DecidedMessage, Gate } from './gate.ts';
+import type { Caller, DecidedMessage, EndpointGate } from './gate.ts';
 
 /** Milliseconds after which a call that is still running gets an audit entry of its own, so that a crash cannot erase that it began. */
 const longRunningMs = 1_000;
 
 export class CallRecord {
-  readonly #gate: Gate;
+  readonly #gate: EndpointGate;
   readonly #caller: Caller;
   readonly #open = new Map<RequestId | DecidedMessage, DecidedMessage>();
   readonly #startedAt = performance.now();
   readonly #longRunning: NodeJS.Timeout | undefined;
 
-  constructor(gate: Gate, caller: Caller, decisions: readonly DecidedMessage[]) {
+  constructor(gate: EndpointGate, caller: Caller, decisions: readonly DecidedMessage[]) {
     this.#gate = gate;
     this.#caller = caller;
     for (const decided of decisions) this.#open.set(decided.message.kind === 'request' ? decided.message.id : decided, decided);

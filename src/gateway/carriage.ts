@@ -4,19 +4,25 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, SallyportError } from '../errors.ts';
 import { subscriptionIdKey } from '../mcp/envelope.ts';
 import type { RequestId } from '../mcp/message.ts';
+import type { SeenNames } from '../mcp/instructions.ts';
+import type { SealedValues } from '../mcp/sealed-values.ts';
 import type { Sealer } from '../mcp/sealing.ts';
 import { AnswerFilter } from './answer-filter.ts';
 import { startCallDeadline } from './call-deadline.ts';
 import { CallRecord } from './call-record.ts';
 import type { Exchange, Leg } from './exchange.ts';
-import type { Caller, DecidedMessage, Gate } from './gate.ts';
+import type { Caller, DecidedMessage, EndpointGate } from './gate.ts';
 import type { InFlight, Session, SessionTable } from './sessions.ts';
 
 export interface CarriageOptions {
   readonly leg: Leg;
-  readonly gate: Gate;
+  readonly gate: EndpointGate;
   readonly sessions: SessionTable;
   readonly sealer: Sealer;
+  readonly values: SealedValues;
+  readonly names: SeenNames;
+  /** Protocol revisions that a modern MCP client may speak here. */
+  readonly revisions: readonly string[];
   readonly limits: {
     /** Milliseconds that a call may run in all. */
     readonly callTimeoutMs: number;
@@ -101,7 +107,7 @@ export class Carriage {
   }
 
   #exchange(work: Work, what: Carried & Pick<Exchange, 'signal'>, record: CallRecord): Exchange {
-    const { gate, leg, sealer, sessions } = this.#options;
+    const { gate, leg, sealer, sessions, values, names, revisions } = this.#options;
     const { request, response, caller, pending } = work;
     const { principal } = caller;
     const exchange: Exchange = {
@@ -109,10 +115,12 @@ export class Carriage {
       roles: gate.grantsOf(principal).roles,
       filter: new AnswerFilter({
         era: what.era, logLevel: what.envelope?.logLevel, subscription: what.subscription,
-        upstream: leg.upstream, principal, sealer, pending,
+        upstream: leg.upstream, principal, sealer, values, names, revisions, pending,
         session: () => exchange.session,
         allows: (action) => gate.decide(principal, action).effect === 'allow',
+        isDenied: (action) => gate.decide(principal, action).reason === 'explicitDeny',
         hasClass: (capability) => gate.grantsOf(principal).has(leg.upstream, capability),
+        hasAll: (nameClass) => gate.grantsOf(principal).hasAll(leg.upstream, nameClass),
         onDroppedRequest: (id) => exchange.dropped.push(id),
         onAnswered: (id, failed) => {
           record.answered(id, failed ? 'upstreamError' : undefined);

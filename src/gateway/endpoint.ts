@@ -9,6 +9,7 @@ import { withoutTasks } from '../mcp/client-capabilities.ts';
 import { classify, modernRevisions } from '../mcp/era.ts';
 import type { Classified } from '../mcp/era.ts';
 import { isRequestId, readMessages } from '../mcp/read-messages.ts';
+import type { OpenedMessages } from '../mcp/open-sealed.ts';
 import type { ReadMessages } from '../mcp/read-messages.ts';
 import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
 import { referenceOf } from '../mcp/method-table.ts';
@@ -100,10 +101,13 @@ export class McpEndpoint {
   }
 
   /** A request that stands on its own: no session, one message, one answer. */
-  async #modern(work: Work, front: Front, given: ReadMessages, { message, envelope, release }: Extract<Classified, { era: 'modern' }> & { readonly release: () => void }): Promise<void> {
+  async #modern(work: Work, front: Front, sealed: ReadMessages, { message: classified, envelope, release }: Extract<Classified, { era: 'modern' }> & { readonly release: () => void }): Promise<void> {
     const { response, caller, pending } = work;
     const { gate, quota, roleLimits, onModern } = this.#options;
     const { principal } = caller;
+    const given = this.#open(principal, sealed, 'modern');
+    // Opening changes members of a message, never its kind.
+    const message = (given.messages[0] ?? classified) as typeof classified;
     const subscription = message.method === 'subscriptions/listen' && message.kind === 'request'
       ? allowedSubscription(this.upstream, message.params, (action) => gate.decide(principal, action).effect === 'allow', (capability) => gate.grantsOf(principal).has(this.upstream, capability))
       : undefined;
@@ -164,8 +168,9 @@ export class McpEndpoint {
   }
 
   /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
-  async #post(work: Work, front: Front, session: Session | undefined, body: ReadMessages): Promise<void> {
+  async #post(work: Work, front: Front, session: Session | undefined, sealed: ReadMessages): Promise<void> {
     const { response, caller, pending } = work;
+    const body = this.#open(caller.principal, sealed, 'legacy');
     const admission = this.#options.gate.admit(caller, body, 'legacy');
     if (admission.outcome === 'refused') {
       work.decided = true;
@@ -196,6 +201,11 @@ export class McpEndpoint {
     }
     work.decided = true;
     await this.#carriage.carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
+  }
+
+  #open(principal: Principal, sealed: ReadMessages, era: Era): OpenedMessages {
+    const { gate, values } = this.#options;
+    return values.open(sealed, { principalId: principal.id, upstream: this.upstream, era, allows: (action) => gate.decide(principal, action).effect === 'allow' });
   }
 
   /** Resources a session watches are counted from the request on, so that many at once cannot pass together. */

@@ -8,7 +8,7 @@ import type { Principal } from '../identity/principal.ts';
 import { hasLookAlikes } from '../mcp/look-alike.ts';
 import { actionsOf } from '../mcp/method-table.ts';
 import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
-import type { ReadMessages } from '../mcp/read-messages.ts';
+import type { Finding, OpenedMessages } from '../mcp/open-sealed.ts';
 import type { Era } from '../mcp/revisions.ts';
 import { authorize, grantsOf } from '../policy/authorize.ts';
 import type { EffectiveGrants } from '../policy/authorize.ts';
@@ -56,6 +56,11 @@ export interface GateOptions {
   readonly auditArguments: 'digest' | 'full';
 }
 
+/** A gate as an endpoint knows it. */
+export interface EndpointGate extends Pick<Gate, 'decide' | 'admit' | 'assertRecording' | 'record' | 'recordRefusal'> {
+  grantsOf(principal: Principal): Pick<EffectiveGrants, 'roles' | 'limits' | 'has' | 'hasAll'>;
+}
+
 /** Decision on messages that need no grant beyond a principal in its own session. */
 const ownSession: Decision = { effect: 'allow', reason: 'granted', rule: undefined, roles: [] };
 
@@ -101,9 +106,9 @@ export class Gate {
    * whole or not at all, so that a denied call cannot ride along (mcp.md row 1).
    * @throws SallyportError `ERR_AUDIT_UNAVAILABLE` while decisions cannot be recorded
    */
-  admit(caller: Caller, { messages, exactNumbers }: Pick<ReadMessages, 'messages' | 'exactNumbers'>, era: Era): Admission {
+  admit(caller: Caller, { messages, exactNumbers, findings }: Pick<OpenedMessages, 'messages' | 'exactNumbers' | 'findings'>, era: Era): Admission {
     this.assertRecording();
-    const decided = messages.map((message) => this.#decideMessage(caller, message, { exactNumbers, era }));
+    const decided = messages.map((message, index) => this.#decideMessage(caller, message, { exactNumbers, era, finding: findings?.[index] }));
     if (decided.every(({ code }) => code === undefined)) {
       // The assertion is the proof: every message above was decided and allowed.
       return { outcome: 'admitted', call: { messages } as AuthorizedMessages, decisions: decided };
@@ -111,7 +116,9 @@ export class Gate {
     const answers: { id: RequestId; code: GateErrorCode }[] = [];
     for (const one of decided) {
       const code = one.code ?? 'ERR_MCP_BATCH_REFUSED';
-      this.record(caller, one, { outcome: 'denied', reason: one.code === undefined || one.code === 'ERR_MCP_METHOD' ? code : one.decision.reason });
+      // Where policy was not what refused, the code says all there is to say.
+      const ofPolicy = one.code === 'ERR_MCP_DENIED' || (one.code !== undefined && one.action !== undefined);
+      this.record(caller, one, { outcome: 'denied', reason: ofPolicy ? one.decision.reason : code });
       if (one.message.kind === 'request') answers.push({ id: one.message.id, code });
     }
     return { outcome: 'refused', answers };
@@ -150,12 +157,12 @@ export class Gate {
     this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason });
   }
 
-  #decideMessage(caller: Caller, message: JsonRpcMessage, { exactNumbers, era }: { exactNumbers: boolean; era: Era }): DecidedMessage & { readonly code: GateErrorCode | undefined } {
-    const gate = actionsOf(caller.upstream, message, era);
+  #decideMessage(caller: Caller, message: JsonRpcMessage, { exactNumbers, era, finding }: { exactNumbers: boolean; era: Era; finding: Finding | undefined }): DecidedMessage & { readonly code: GateErrorCode | undefined } {
+    const gate = actionsOf(caller.upstream, message, era, finding);
     const connected = this.decide(caller.principal, { kind: 'connect', upstream: caller.upstream });
     if (connected.effect === 'deny') return { message, decision: connected, action: undefined, code: 'ERR_MCP_DENIED' };
-    if (gate.kind === 'unknown') {
-      return { message, decision: { ...connected, effect: 'deny', reason: 'noGrant', rule: undefined }, action: undefined, code: 'ERR_MCP_METHOD' };
+    if (gate.kind === 'unknown' || gate.kind === 'refused') {
+      return { message, decision: { ...connected, effect: 'deny', reason: 'noGrant', rule: undefined }, action: undefined, code: gate.kind === 'unknown' ? 'ERR_MCP_METHOD' : gate.code };
     }
     if (gate.kind === 'pass') return { message, decision: ownSession, action: undefined, code: undefined };
     let last: { action: Action; decision: Decision } | undefined;
@@ -163,7 +170,7 @@ export class Gate {
       const action = named.kind === 'tool' && (!exactNumbers || hasLookAlikes(named.arguments)) ? { ...named, ambiguousArguments: true } : named;
       const decision = this.decide(caller.principal, action);
       if (decision.effect === 'deny') {
-        return { message, decision, action, code: decision.reason === 'argumentsRefused' ? 'ERR_MCP_ARGUMENTS' : 'ERR_MCP_DENIED' };
+        return { message, decision, action, code: gate.deniedAs ?? (decision.reason === 'argumentsRefused' ? 'ERR_MCP_ARGUMENTS' : 'ERR_MCP_DENIED') };
       }
       last = { action, decision };
     }

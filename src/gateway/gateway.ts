@@ -3,6 +3,10 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import type { AuditEvent, Clock, IssuerId, Randomness, SerialHex } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
+import { modernRevisions } from '../mcp/era.ts';
+import { SeenNames } from '../mcp/instructions.ts';
+import { revisions } from '../mcp/revisions.ts';
+import { SealedValues } from '../mcp/sealed-values.ts';
 import { Sealer } from '../mcp/sealing.ts';
 import { endpointPath, namedPath } from '../config/endpoint-path.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -105,9 +109,14 @@ export class Gateway {
     const roleLimits = new RoleLimits(clock);
     const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
     const names = [...this.#legs.keys()];
+    const eras = parts.eras ?? 'both';
+    const values = new SealedValues({ sealer, clock });
+    const seen = new SeenNames();
     const endpoints = this.#endpoints = new Map([...this.#legs].flatMap(([name, leg]) => {
       const endpoint = new McpEndpoint({
-        leg, gate: this.gate, sessions: this.sessions, quota, roleLimits, sealer, limits, front: parts, eras: parts.eras ?? 'both',
+        leg, gate: this.gate, sessions: this.sessions, quota, roleLimits, sealer, values, names: seen, limits, front: parts, eras,
+        // A client that finds no revision it speaks is better told so than refused with its next request.
+        revisions: eras === 'both' ? revisions.map((revision) => revision.name) : modernRevisions,
         onModern: (principal) => this.#without.seen(principal), onFailure,
       });
       return [[endpointPath(name, names), endpoint], [namedPath(name), endpoint]];

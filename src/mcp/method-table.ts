@@ -4,6 +4,9 @@
  */
 import type { Action } from '../policy/decision.ts';
 import { SallyportError } from '../errors.ts';
+import type { GateErrorCode } from '../errors.ts';
+import type { Finding } from './open-sealed.ts';
+import { taskAction } from './tasks.ts';
 import { isObject, isRequestId } from './read-messages.ts';
 import type { JsonRpcMessage, RequestId } from './message.ts';
 import type { Era } from './revisions.ts';
@@ -11,18 +14,20 @@ import type { Era } from './revisions.ts';
 export type Gate =
   /** The session's principal may send it. */
   | { readonly kind: 'pass' }
-  /** All of these must be allowed. */
-  | { readonly kind: 'actions'; readonly actions: readonly Action[] }
+  /** All of these must be allowed; `deniedAs` is the answer where the usual one would tell too much. */
+  | { readonly kind: 'actions'; readonly actions: readonly Action[]; readonly deniedAs?: GateErrorCode }
+  /** Something sealed in it was not given to this principal, for this. */
+  | { readonly kind: 'refused'; readonly code: GateErrorCode }
   /** Not in the table: denied. */
   | { readonly kind: 'unknown' };
 
 /** How the result of a request is cut down to what the principal may see. */
-export type ResultFilter = 'initialize' | 'tools' | 'prompts' | 'resources' | 'resourceTemplates' | 'contents' | 'completion';
+export type ResultFilter = 'initialize' | 'discover' | 'tools' | 'prompts' | 'resources' | 'resourceTemplates' | 'contents' | 'completion';
 
 export interface MethodRule {
   readonly eras: readonly Era[];
   readonly kind: 'request' | 'notification';
-  readonly gate: (upstream: string, params: Params) => Gate;
+  readonly gate: (upstream: string, params: Params, finding: Finding | undefined) => Gate;
   readonly filter?: ResultFilter;
 }
 
@@ -31,15 +36,17 @@ type Params = Readonly<Record<string, unknown>>;
 /**
  * What policy must allow before the message may go to the upstream. Responses pass: whether a
  * request awaits them is the session's knowledge, as it is for `notifications/cancelled` and `progress`.
+ * `finding` is what opening its sealed values told.
  * @throws SallyportError `ERR_MCP_INVALID_REQUEST` when what the gate needs is missing or no string
  */
-export const actionsOf = (upstream: string, message: JsonRpcMessage, era: Era = 'legacy'): Gate => {
-  if (message.kind === 'response') return pass;
+export const actionsOf = (upstream: string, message: JsonRpcMessage, era: Era = 'legacy', finding?: Finding): Gate => {
+  if (message.kind === 'response') return finding?.refused === undefined ? pass : { kind: 'refused', code: finding.refused };
   const rule = clientMethods.get(message.method);
   // A request's method sent without an id is no notification of MCP, yet some servers would execute it.
   if (rule === undefined || rule.kind !== message.kind || !rule.eras.includes(era)) return unknown;
+  if (finding?.refused !== undefined) return { kind: 'refused', code: finding.refused };
   try {
-    return rule.gate(upstream, message.params ?? {});
+    return rule.gate(upstream, message.params ?? {}, finding);
   } catch (error) {
     if (!(error instanceof SallyportError) || message.kind !== 'request') throw error;
     throw new SallyportError(error.code, error.message, { facts: { ...error.facts, id: message.id, method: message.method } });
@@ -85,9 +92,7 @@ const modern: readonly Era[] = ['modern'];
 const toolCall = (upstream: string, params: Params): Gate => {
   const given = params.arguments;
   if (given !== undefined && !isObject(given)) throw invalid('params.arguments must be an object');
-  // Tasks outlive the request and could be asked for by anyone who learns their id. The gateway does
-  // not announce them (see filters.ts), so nobody may ask for one.
-  if (params.task !== undefined) throw invalid('params.task is not available: the gateway does not announce the tasks capability');
+  // `params.task` asks for a task instead of a result; whether there will be one, the MCP server says.
   // Never undefined: an action without arguments asks whether some call would be allowed.
   return gatedOn({ kind: 'tool', upstream, name: text(params, 'name'), arguments: given ?? {} });
 };
@@ -107,6 +112,12 @@ const completion = (upstream: string, params: Params): Gate => {
 export const resourceOrTemplate = (upstream: string, uri: string): Action =>
   uri.includes('{') ? { kind: 'resourceTemplate', upstream, uriTemplate: uri } : { kind: 'resource', upstream, uri };
 
+/** A task belongs to whom it was given to (see open-sealed.ts), and what it came from must still be allowed. */
+const ofTask = (upstream: string, _params: Params, finding: Finding | undefined): Gate =>
+  finding?.origins === undefined
+    ? { kind: 'refused', code: 'ERR_MCP_TASK_UNKNOWN' }
+    : { kind: 'actions', actions: finding.origins.map((origin) => taskAction(upstream, origin)), deniedAs: 'ERR_MCP_TASK_UNKNOWN' };
+
 const logging = (upstream: string, params: Params): Gate => {
   if (!logLevels.has(text(params, 'level'))) throw invalid('params.level must be a syslog severity');
   return gatedOn({ kind: 'logging', upstream });
@@ -119,10 +130,10 @@ const reference = (member: string) => (upstream: string, params: Params): Gate =
   return connect(upstream);
 };
 
-/** What an MCP client sends. `tasks/*` is absent on purpose: without ownership, any task id would open any task. */
+/** What an MCP client sends. */
 export const clientMethods: ReadonlyMap<string, MethodRule> = new Map<string, MethodRule>([
   ['initialize', { eras: legacy, kind: 'request', gate: connect, filter: 'initialize' }],
-  ['server/discover', { eras: modern, kind: 'request', gate: connect, filter: 'initialize' }],
+  ['server/discover', { eras: modern, kind: 'request', gate: connect, filter: 'discover' }],
   ['ping', { eras: legacy, kind: 'request', gate: connect }],
   ['tools/list', { eras: both, kind: 'request', gate: connect, filter: 'tools' }],
   ['tools/call', { eras: both, kind: 'request', gate: toolCall }],
@@ -137,6 +148,12 @@ export const clientMethods: ReadonlyMap<string, MethodRule> = new Map<string, Me
   ['completion/complete', { eras: both, kind: 'request', gate: completion, filter: 'completion' }],
   // Cut down to what the principal may have before it goes on (subscriptions.ts).
   ['subscriptions/listen', { eras: modern, kind: 'request', gate: connect }],
+  ['tasks/get', { eras: both, kind: 'request', gate: ofTask }],
+  ['tasks/cancel', { eras: both, kind: 'request', gate: ofTask }],
+  ['tasks/result', { eras: legacy, kind: 'request', gate: ofTask }],
+  ['tasks/update', { eras: modern, kind: 'request', gate: ofTask }],
+  // Its result keeps only what tasks/get would give (seal-result.ts).
+  ['tasks/list', { eras: legacy, kind: 'request', gate: connect }],
   ['logging/setLevel', { eras: legacy, kind: 'request', gate: logging }],
   ['notifications/initialized', { eras: legacy, kind: 'notification', gate: connect }],
   ['notifications/roots/list_changed', { eras: legacy, kind: 'notification', gate: connect }],
@@ -167,13 +184,16 @@ export const serverMethods: ReadonlyMap<string, ServerRule> = new Map<string, Se
   ['roots/list', { eras: legacy, kind: 'request', allowed: always }],
   ['sampling/createMessage', { eras: legacy, kind: 'request', allowed: withoutTask }],
   ['elicitation/create', { eras: legacy, kind: 'request', allowed: withoutTask }],
-  ['notifications/message', { kind: 'notification', allowed: always }],
+  ['notifications/message', { kind: 'notification', allowed: (upstream, _params, allows) => allows({ kind: 'logging', upstream }) }],
   ['notifications/progress', { kind: 'notification', allowed: refersTo('progressToken') }],
   ['notifications/cancelled', { kind: 'notification', allowed: refersTo('requestId') }],
   ['notifications/tools/list_changed', { kind: 'notification', allowed: always }],
   ['notifications/prompts/list_changed', { kind: 'notification', allowed: always }],
   ['notifications/resources/list_changed', { kind: 'notification', allowed: always }],
   ['notifications/resources/updated', { kind: 'notification', allowed: ofResource }],
+  // Whose task it is, and whether its tool is still allowed, is asked when its id is sealed (seal-result.ts).
+  ['notifications/tasks/status', { eras: legacy, kind: 'notification', allowed: refersTo('taskId') }],
+  ['notifications/tasks', { eras: modern, kind: 'notification', allowed: refersTo('taskId') }],
   ['notifications/subscriptions/acknowledged', { eras: modern, kind: 'notification', allowed: always }],
   ['notifications/elicitation/complete', { eras: legacy, kind: 'notification', allowed: always }],
 ]);

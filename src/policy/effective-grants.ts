@@ -71,6 +71,12 @@ export class EffectiveGrants {
     const { allow } = this.upstream(upstream);
     return grantClass === 'logging' ? allow.logging !== undefined : !allow[grantClass].empty;
   }
+
+  /** Whether everything of this class is granted on the upstream, whatever its name, and nothing denied. */
+  hasAll(upstream: string, grantClass: Exclude<GrantClass, 'logging'>): boolean {
+    const { allow, deny } = this.upstream(upstream);
+    return deny[grantClass].empty && allow[grantClass].rules.some(({ glob }) => glob.pattern === '**' || (glob.pattern === '*' && grantClass !== 'resources'));
+  }
 }
 
 const compiled = new WeakMap<Policy, Map<string, UpstreamRules>>();

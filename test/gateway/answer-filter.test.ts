@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { AnswerFilter, eventIdBinding, openEventId } from '../../src/gateway/answer-filter.ts';
 import type { AnswerFilterOptions } from '../../src/gateway/answer-filter.ts';
 import type { InFlight, Session } from '../../src/gateway/sessions.ts';
+import { SeenNames } from '../../src/mcp/instructions.ts';
+import { SealedValues } from '../../src/mcp/sealed-values.ts';
 import { Sealer } from '../../src/mcp/sealing.ts';
 import type { RequestId } from '../../src/mcp/message.ts';
 import { systemRandomness } from '../../src/system.ts';
@@ -16,6 +18,7 @@ const filterOf = (pending: readonly [RequestId, InFlight][], more: Partial<Answe
   const dropped: RequestId[] = [];
   const filter = new AnswerFilter({
     era: 'legacy', upstream: 'main', principal: principalNamed('agent-7'), session: () => undefined, pending: new Map(pending), sealer, hasClass: () => true,
+    hasAll: () => false, isDenied: () => false, revisions: ['2026-07-28'], values: new SealedValues({ sealer, clock: { now: () => new Date() } }), names: new SeenNames(),
     allows: (action) => action.kind === 'tool' && action.name === 'echo', onAnswered: () => undefined, onDroppedRequest: (id) => dropped.push(id), ...more,
   });
   return { filter, dropped };

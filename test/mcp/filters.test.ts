@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { filterByShape, filterResult, needsFilter } from '../../src/mcp/filters.ts';
+import type { FilterContext } from '../../src/mcp/filters.ts';
 import { parseLossless, stringifyLossless } from '../../src/mcp/lossless-json.ts';
 import type { Action } from '../../src/policy/decision.ts';
 
@@ -8,7 +9,8 @@ const nameOf = (action: Action): string =>
 /** Allows everything on the upstream that is not called denied. */
 const allows = (action: Action): boolean => action.upstream === 'files' && !nameOf(action).includes('denied');
 
-const filter = (method: string, result: unknown, params?: Record<string, unknown>) => filterResult('files', method, params, result, allows);
+const context: FilterContext = { upstream: 'files', allows, hasClass: () => true, revisions: ['2026-07-28', '2025-11-25'] };
+const filter = (method: string, result: unknown, params?: Record<string, unknown>, more: Partial<FilterContext> = {}) => filterResult(result, { ...context, ...more, method, params });
 const invalid = expect.objectContaining({ code: 'ERR_UPSTREAM_INVALID' });
 
 describe('lists', () => {
@@ -30,7 +32,7 @@ describe('lists', () => {
 
   test('the tool action has no arguments: a tool is listed when some call would be allowed', () => {
     const seen: Action[] = [];
-    filterResult('files', 'tools/list', undefined, { tools: [{ name: 'echo' }] }, (action) => seen.push(action) > 0);
+    filter('tools/list', { tools: [{ name: 'echo' }] }, undefined, { allows: (action) => seen.push(action) > 0 });
     expect(seen).toStrictEqual([{ kind: 'tool', upstream: 'files', name: 'echo' }]);
   });
 
@@ -56,21 +58,44 @@ describe('capabilities', () => {
   const capabilities = { tools: { listChanged: true }, prompts: {}, resources: { subscribe: true }, logging: {}, completions: {}, tasks: { list: {} }, experimental: { x: {} }, extensions: { y: {} } };
   const initialize = { protocolVersion: '2025-11-25', capabilities, serverInfo: { name: 's', version: '1' }, instructions: 'hi' };
   const announced = (...granted: string[]) =>
-    Object.keys((filterResult('files', 'initialize', undefined, initialize, allows, (one) => granted.includes(one)) as { capabilities: object }).capabilities);
+    Object.keys((filter('initialize', initialize, undefined, { hasClass: (one) => granted.includes(one) }) as { capabilities: object }).capabilities);
 
   test('classes that bring denied methods are never announced', () => {
-    expect(filter('initialize', initialize)).toStrictEqual({ ...initialize, capabilities: { tools: { listChanged: true }, prompts: {}, resources: { subscribe: true }, logging: {}, completions: {} } });
+    expect(filter('initialize', initialize)).toStrictEqual({ ...initialize, capabilities: { tools: { listChanged: true }, prompts: {}, resources: { subscribe: true }, logging: {}, completions: {}, tasks: { list: {} } } });
   });
 
   test('classes without a grant are not announced', () => {
     expect(announced()).toStrictEqual([]);
-    expect(announced('tools')).toStrictEqual(['tools']);
+    expect(announced('tools')).toStrictEqual(['tools', 'tasks']);
     expect(announced('prompts')).toStrictEqual(['prompts', 'completions']);
     expect(announced('resources', 'logging')).toStrictEqual(['resources', 'logging', 'completions']);
   });
 
   test('nothing is announced that the server has not', () => {
     expect(filter('initialize', { ...initialize, capabilities: { tools: {} } })).toStrictEqual({ ...initialize, capabilities: { tools: {} } });
+  });
+});
+
+describe('server/discover', () => {
+  const discovered = {
+    resultType: 'complete', supportedVersions: ['2027-01-01', '2026-07-28', 7], cacheScope: 'public', ttlMs: 5, serverInfo: { name: 's', version: '1' },
+    capabilities: { tools: {}, prompts: {}, extensions: { 'io.modelcontextprotocol/tasks': {}, 'com.example/x': {} } },
+  };
+
+  test('announces what initialize would, the tasks extension alone, and only revisions the gateway speaks', () => {
+    expect(filter('server/discover', discovered)).toStrictEqual({
+      ...discovered, supportedVersions: ['2026-07-28'], cacheScope: 'private', capabilities: { tools: {}, prompts: {}, extensions: { 'io.modelcontextprotocol/tasks': {} } },
+    });
+    expect(filter('server/discover', discovered, undefined, { hasClass: (one) => one === 'prompts' }).capabilities).toStrictEqual({ prompts: {} });
+    expect(() => filter('server/discover', { capabilities: {} })).toThrow(invalid);
+  });
+});
+
+describe('a question instead of a result', () => {
+  test.each(['tools/list', 'resources/read'])('of %s shows nothing that the result would', (method) => {
+    const asked = { resultType: 'input_required', inputRequests: {}, requestState: 's' };
+    expect(filter(method, { ...asked, tools: [{ name: 'echo' }], contents: [{ uri: 'x://denied' }] })).not.toHaveProperty(method === 'tools/list' ? 'tools' : 'contents');
+    expect(filter(method, asked)).toStrictEqual(asked);
   });
 });
 
@@ -89,8 +114,8 @@ describe('completions', () => {
 
   test('the other variables come from the context, and unknown ones leave a narrower template', () => {
     const asked: Action[] = [];
-    const run = (uri: string, context?: Record<string, unknown>) =>
-      filterResult('files', 'completion/complete', { ref: { type: 'ref/resource', uri }, argument: { name: 'path', value: '' }, context }, { completion: { values: ['a/b c'] } }, (action) => asked.push(action) > 0);
+    const run = (uri: string, settled?: Record<string, unknown>) =>
+      filter('completion/complete', { completion: { values: ['a/b c'] } }, { ref: { type: 'ref/resource', uri }, argument: { name: 'path', value: '' }, context: settled }, { allows: (action) => asked.push(action) > 0 });
     run('db://{host}/{path}', { arguments: { host: 'h' } });
     run('db://{host}/{path}');
     run('file:///{+path}');
@@ -114,12 +139,12 @@ describe('completions', () => {
 });
 
 describe('answers to requests that are not known any more', () => {
-  const byShape = (result: unknown) => filterByShape('files', { jsonrpc: '2.0', id: 1, result }, allows).result;
+  const byShape = (result: unknown) => filterByShape(result, context);
 
   test('everything that looks like a list is filtered as that list', () => {
     expect(byShape({ tools: [{ name: 'denied' }, { name: 'echo' }], resources: [{ uri: 'x://denied' }], cacheScope: 'public' })).toStrictEqual({ tools: [{ name: 'echo' }], resources: [], cacheScope: 'private' });
     expect(byShape({ contents: [{ uri: 'x://denied', text: 'secret' }] })).toStrictEqual({ contents: [] });
-    expect(byShape({ capabilities: { tools: {}, tasks: {} }, protocolVersion: '2025-11-25' })).toStrictEqual({ capabilities: { tools: {} }, protocolVersion: '2025-11-25' });
+    expect(byShape({ capabilities: { tools: {}, tasks: {} }, protocolVersion: '2025-11-25' })).toStrictEqual({ capabilities: { tools: {}, tasks: {} }, protocolVersion: '2025-11-25' });
   });
 
   test('what cannot be judged is taken out', () => {
@@ -129,9 +154,7 @@ describe('answers to requests that are not known any more', () => {
     expect(() => byShape(7)).toThrow(invalid);
   });
 
-  test('results of calls and errors stay as they are', () => {
+  test('results of calls stay as they are', () => {
     expect(byShape({ content: [], structuredContent: { tools: [{ name: 'denied' }] } })).toStrictEqual({ content: [], structuredContent: { tools: [{ name: 'denied' }] } });
-    const failed = { jsonrpc: '2.0', id: 1, error: { code: 1, message: 'x' } };
-    expect(filterByShape('files', failed, allows)).toBe(failed);
   });
 });

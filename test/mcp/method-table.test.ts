@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { actionsOf, classifyServerMessage, clientMethods, referenceOf, resultFilterOf, serverMethods } from '../../src/mcp/method-table.ts';
 import type { JsonRpcMessage } from '../../src/mcp/message.ts';
+import type { Era } from '../../src/mcp/revisions.ts';
 
 const request = (method: string, params?: Record<string, unknown>): JsonRpcMessage => ({ kind: 'request', id: 1, method, params });
 const notification = (method: string, params?: Record<string, unknown>): JsonRpcMessage => ({ kind: 'notification', method, params });
@@ -39,7 +40,6 @@ describe('what an MCP client sends', () => {
 
   test.each<[string, Record<string, unknown> | undefined]>([
     ['tools/call', undefined], ['tools/call', { name: ['echo'] }], ['tools/call', { name: { toString: 'echo' } }], ['tools/call', { name: null }], ['tools/call', { name: 'echo', arguments: [] }], ['tools/call', { name: 'echo', arguments: null }], ['tools/call', { name: 'echo', arguments: 'x' }],
-    ['tools/call', { name: 'echo', task: { ttl: 60 } }],
     ['prompts/get', { name: 7 }], ['resources/read', {}], ['resources/read', { uri: ['file:///a'] }], ['resources/subscribe', { uri: null }], ['resources/unsubscribe', undefined],
     ['logging/setLevel', { level: 'loud' }], ['logging/setLevel', { level: 3 }],
     ['completion/complete', undefined], ['completion/complete', { ref: { type: 'ref/prompt', name: 'x' } }], ['completion/complete', { ref: { type: 'ref/tool', name: 'x' }, argument: { name: 'a', value: '' } }], ['completion/complete', { ref: { type: 'ref/resource', name: 'x' }, argument: { name: 'a', value: '' } }], ['completion/complete', { ref: { type: 'ref/prompt', name: 'x' }, argument: { name: 'a', value: 1 } }],
@@ -47,7 +47,7 @@ describe('what an MCP client sends', () => {
     expect(() => gate(request(method, params))).toThrow(expect.objectContaining({ code: 'ERR_MCP_INVALID_REQUEST', facts: { id: 1, method } }));
   });
 
-  test.each(['tools/Call', 'TOOLS/CALL', 'tools/call ', 'tools//call', 'tools', 'rpc.discover', 'tasks/get', 'tasks/result', 'tasks/cancel', 'tasks/list', 'tasks/update', 'sampling/createMessage', 'elicitation/create', 'roots/list', 'server/discover', 'subscriptions/listen', 'constructor', '__proto__', 'notifications/initialized', 'notifications/message', ''])(
+  test.each(['tools/Call', 'TOOLS/CALL', 'tools/call ', 'tools//call', 'tools', 'rpc.discover', 'tasks', 'tasks/update', 'sampling/createMessage', 'elicitation/create', 'roots/list', 'server/discover', 'subscriptions/listen', 'constructor', '__proto__', 'notifications/initialized', 'notifications/message', ''])(
     'the request %s is unknown',
     (method) => {
       expect(gate(request(method, {}))).toStrictEqual({ kind: 'unknown' });
@@ -86,19 +86,58 @@ describe('what an MCP client sends', () => {
     expect(actionsOf('files', request('tools/list'), 'modern')).toStrictEqual(gatedOn({ kind: 'connect' }));
   });
 
+  test('a call may ask for a task instead of a result', () => {
+    expect(gate(request('tools/call', { name: 'echo', task: { ttl: 60 } }))).toStrictEqual(gatedOn({ kind: 'tool', name: 'echo', arguments: {} }));
+  });
+
+  describe('about a task', () => {
+    const tool = { kind: 'tool', upstream: 'files', name: 'echo' };
+    const found = { origins: [{ method: 'tools/call', name: 'echo' }] };
+
+    test.each<[string, readonly Era[]]>([['tasks/get', ['legacy', 'modern']], ['tasks/cancel', ['legacy', 'modern']], ['tasks/result', ['legacy']], ['tasks/update', ['modern']]])('%s in %j asks for some call of its tool, and does not exist elsewhere', (method, eras) => {
+      for (const era of ['legacy', 'modern'] as const) {
+        expect(actionsOf('files', request(method, { taskId: 'x' }), era, found)).toStrictEqual(eras.includes(era) ? { kind: 'actions', actions: [tool], deniedAs: 'ERR_MCP_TASK_UNKNOWN' } : { kind: 'unknown' });
+      }
+    });
+
+    test('nothing is let through whose task was not looked for', () => {
+      expect(gate(request('tasks/get', { taskId: 'x' }))).toStrictEqual({ kind: 'refused', code: 'ERR_MCP_TASK_UNKNOWN' });
+    });
+
+    test('an id that two requests had needs both', () => {
+      expect(actionsOf('files', request('tasks/get'), 'legacy', { origins: [...found.origins, { method: 'tools/call', name: 'rm' }] })).toMatchObject({ actions: [tool, { ...tool, name: 'rm' }] });
+    });
+  });
+
+  test('what did not open is refused, but a method that does not exist stays unknown', () => {
+    expect(actionsOf('files', request('tools/list'), 'legacy', { refused: 'ERR_MCP_CURSOR' })).toStrictEqual({ kind: 'refused', code: 'ERR_MCP_CURSOR' });
+    expect(actionsOf('files', { kind: 'response', id: 1, result: {}, error: undefined }, 'legacy', { refused: 'ERR_MCP_TASK_UNKNOWN' })).toStrictEqual({ kind: 'refused', code: 'ERR_MCP_TASK_UNKNOWN' });
+    expect(actionsOf('files', request('rpc'), 'legacy', { refused: 'ERR_MCP_STATE' })).toStrictEqual({ kind: 'unknown' });
+  });
+
   test('every list is filtered, and nothing else is', () => {
     const filtered = [...clientMethods.keys()].filter((method) => resultFilterOf(method) !== undefined);
-    expect(filtered).toStrictEqual(['initialize', 'tools/list', 'prompts/list', 'resources/list', 'resources/templates/list', 'resources/read', 'completion/complete']);
+    expect(filtered).toStrictEqual(['initialize', 'server/discover', 'tools/list', 'prompts/list', 'resources/list', 'resources/templates/list', 'resources/read', 'completion/complete']);
   });
 });
 
 describe('what an MCP server sends on its own', () => {
-  const classify = (message: Record<string, unknown>) => classifyServerMessage('files', message, (action) => action.kind === 'resource' && action.upstream === 'files' && action.uri === 'file:///mine');
+  const classify = (message: Record<string, unknown>) => classifyServerMessage('files', message, (action) => action.upstream === 'files' && (action.kind === 'logging' || (action.kind === 'resource' && action.uri === 'file:///mine')));
 
   test.each(['ping', 'roots/list', 'sampling/createMessage', 'elicitation/create'])('%s is a request to deliver', (method) => {
     expect(classify({ id: 0, method, params: {} })).toBe('request');
     expect(classify({ method })).toBe('drop');
     expect(classify({ id: null, method })).toBe('drop');
+  });
+
+  test('log messages need the grant', () => {
+    expect(classifyServerMessage('files', { method: 'notifications/message', params: { level: 'info', data: 'x' } }, () => false)).toBe('drop');
+  });
+
+  test('the state of a task is told in each era by its own name', () => {
+    expect(classify({ method: 'notifications/tasks/status', params: { taskId: 'x' } })).toBe('notification');
+    expect(classifyServerMessage('files', { method: 'notifications/tasks', params: { taskId: 'x' } }, () => false, 'modern')).toBe('notification');
+    expect(classifyServerMessage('files', { method: 'notifications/tasks/status', params: { taskId: 'x' } }, () => false, 'modern')).toBe('drop');
   });
 
   test('a request for a task is dropped', () => {
@@ -116,7 +155,7 @@ describe('what an MCP server sends on its own', () => {
 
   test.each([
     ['notifications/resources/updated', { uri: 'file:///theirs' }], ['notifications/resources/updated', { uri: ['file:///mine'] }], ['notifications/resources/updated', undefined], ['notifications/progress', {}], ['notifications/cancelled', { requestId: null }],
-    ['notifications/tasks/status', { taskId: 'x' }], ['notifications/unknown', {}], ['tools/call', { name: 'x' }], ['notifications/message', []], ['constructor', {}],
+    ['notifications/tasks/status', {}], ['notifications/tasks', { taskId: 'x' }], ['notifications/unknown', {}], ['tools/call', { name: 'x' }], ['notifications/message', []], ['constructor', {}],
   ])('%s %j is dropped', (method, params) => {
     expect(classify({ method, ...(params === undefined ? {} : { params }) })).toBe('drop');
   });

@@ -112,7 +112,7 @@ describe.each<UpstreamKind>(['stdio', 'http', 'v1', 'v2'])('with a %s upstream',
 
   it('a method outside the table is answered by the gateway', async () => {
     const before = gateway.upstream.received().length;
-    for (const method of ['server/discover', 'tasks/list', 'tools/callx', 'Tools/call', 'rpc.discover', 'sampling/createMessage']) {
+    for (const method of ['server/discover', 'tasks/update', 'tools/callx', 'Tools/call', 'rpc.discover', 'sampling/createMessage']) {
       expect((await session.post({ jsonrpc: '2.0', id: 1, method })).answer.error).toEqual({ code: -32601, message: 'method not found', data: { code: 'ERR_MCP_METHOD' } });
     }
     // A call without id is no notification of MCP.
