@@ -55,8 +55,10 @@ const patterns: readonly (readonly [RegExp, string])[] = [
   // scheme://user:password@host
   [/\b([a-z][a-z0-9+.-]{0,31}:\/\/)[^\s/?#@:]*:[^\s/?#@]+@/giu, `$1${mark}@`],
   // "name": "value with spaces", then name=value and name: value
-  [new RegExp(`(?<![\\w.-])((?:[\\w.-]*?)(?:${names})\\\\?["']?\\s*[:=]\\s*)(\\\\?["'])(?!\\[redacted\\])(?:(?!\\2).)+`, 'giu'), `$1$2${mark}`],
-  [new RegExp(`(?<![\\w.-])((?:[\\w.-]*?)(?:${names})["']?\\s*[:=]\\s*)(?!\\[redacted\\])[^\\s"'&]+`, 'giu'), `$1${mark}`],
+  [new RegExp(`(?<![\\w.-])([\\w.-]*?(?:${names})["']?\\s*[:=]\\s*)(["'])(?!\\[redacted\\])(?:\\\\.|(?!\\2)[^\\\\])+`, 'giu'), `$1$2${mark}`],
+  // The same inside a text of JSON, where quotes are escaped.
+  [new RegExp(`(?<![\\w.-])([\\w.-]*?(?:${names})\\\\["']\\s*[:=]\\s*\\\\)(["'])(?!\\[redacted\\])(?:(?!\\\\\\2).)+`, 'giu'), `$1$2${mark}`],
+  [new RegExp(`(?<![\\w.-])([\\w.-]*?(?:${names})["']?\\s*[:=]\\s*)(?!\\[redacted\\])[^\\s"'&]+`, 'giu'), `$1${mark}`],
   // Tokens that say by their start what they are.
   [/(?<![A-Za-z0-9])(?:sk|pk|rk)[-_](?=[\w-]*\d)[\w-]{16,}/gu, mark],
   [/(?<![A-Za-z0-9])(?:gh[pousr]_|github_pat_|glpat-|npm_|hf_|shp[a-z]{2}_|dop_v1_)[\w-]{16,}/gu, mark],

@@ -51,4 +51,10 @@ describe('the environment of a child', () => {
     const parent = { PATH: '/bin', HOME: '/h', SECRET: 's', NODE_OPTIONS: '--inspect', LANG: '() { :; }; evil', TZ: undefined };
     expect(childEnvironment(parent, { configured: { HOME: '/other', API: 'x' } })).toEqual({ PATH: '/bin', HOME: '/other', API: 'x' });
   });
+
+  it('has further variables of the gateway only by name', () => {
+    const parent = { PATH: '/bin', PROXY: 'p', SECRET: 's', CODE: '() { :; }' };
+    expect(childEnvironment(parent, { inherit: ['PROXY', 'CODE', 'UNSET'] })).toEqual({ PATH: '/bin', PROXY: 'p' });
+    expect(childEnvironment(parent, { inherit: ['PROXY'], configured: { PROXY: 'q' } })).toEqual({ PATH: '/bin', PROXY: 'q' });
+  });
 });

@@ -518,7 +518,11 @@ describe('the process', () => {
 
   it('whose working directory does not exist is not started', async () => {
     const { upstream } = start('scripted-server', { cwd: '/nowhere/at/all' });
-    await expect(upstream.exchange(initialize())).rejects.toMatchObject({ code: 'ERR_UPSTREAM_UNREACHABLE', facts: { reason: 'ENOENT' } });
+    await expect(upstream.exchange(initialize())).rejects.toMatchObject({
+      code: 'ERR_UPSTREAM_UNREACHABLE', facts: { cwd: '/nowhere/at/all', reason: 'ENOENT' },
+      message: 'the working directory "/nowhere/at/all" of the upstream cannot be used: create it, or correct cwd in sallyport.yaml',
+    });
+    expect(await upstream.healthy()).toBe(false);
   });
 
   it('can be started no more once the upstream is closed', async () => {

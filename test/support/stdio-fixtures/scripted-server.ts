@@ -2,7 +2,7 @@
  * An MCP server over stdio that does what each tools/call names, awkward things included.
  * Speaks raw lines, so that tests control every byte.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 interface Message {
@@ -91,6 +91,10 @@ const tools: Record<string, (message: Message, line: string) => void | Promise<v
     respond(id, { listening: true });
   },
   closeStdin: () => closeSync(0),
+  limits: ({ id }) => respond(id, { limits: readFileSync('/proc/self/limits', 'utf8') }),
+  spin: () => {
+    for (;;);
+  },
 };
 
 const handle = (line: string): void => {
