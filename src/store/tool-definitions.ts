@@ -1,5 +1,5 @@
 /** What each upstream's tools said about themselves when they were approved, and what they say now. */
-import type { Kysely } from 'kysely';
+import type { Kysely, UpdateQueryBuilder, UpdateResult } from 'kysely';
 import type { AuditEvent } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
 import type { Database } from './database.ts';
@@ -118,43 +118,41 @@ const keepSighting = async (change: Change, { upstream, seen, removed, complete,
   const now = at.getTime();
   const known = new Map((await standingsOf(tx, upstream)).map((standing) => [standing.name, standing]));
   const met = (await tx.selectFrom('tool_upstream').select('met_at').where('upstream', '=', upstream).executeTakeFirst()) !== undefined;
-  let altered = false;
-  const standings: ToolStanding[] = [];
+  const fresh = seen.filter(({ name }) => !known.has(name)).slice(0, Math.max(0, maxTools - known.size));
+  const rows = fresh.map((tool) => rowOfNew(upstream, tool, { now, approvedBy: met ? null : firstSight }));
+  for (let from = 0; from < rows.length; from += rowsPerStatement) await tx.insertInto('tool_definition').values(rows.slice(from, from + rowsPerStatement)).execute();
+  if (met) for (const tool of fresh) change.record(events.added(tool));
+  const standings = rows.map(standingOfRow);
+  let altered = rows.length > 0;
   for (const tool of seen) {
     const standing = known.get(tool.name);
-    if (standing === undefined) {
-      if (known.size >= maxTools) continue;
-      const row = rowOfNew(upstream, tool, { now, approvedBy: met ? null : firstSight });
-      await tx.insertInto('tool_definition').values(row).execute();
-      if (met) change.record(events.added(tool));
-      const added = standingOfRow(row);
-      known.set(tool.name, added);
-      standings.push(added);
-      altered = true;
-      continue;
-    }
+    if (standing === undefined) continue;
     standings.push({ ...standing, currentDigest: tool.digest, removed: false });
-    if (standing.currentDigest === tool.digest && !standing.removed) continue;
+    if (standing.currentDigest !== tool.digest) await keepChange(change, { standing, tool, now }, events);
+    else if (standing.removed) await recordOf(tx.updateTable('tool_definition'), standing).set({ removed_at: null }).execute();
+    else continue;
     altered = true;
-    if (standing.currentDigest !== tool.digest) {
-      const { current_definition: definition } = await tx.selectFrom('tool_definition').select('current_definition').where('upstream', '=', upstream).where('tool', '=', tool.name).executeTakeFirstOrThrow();
-      change.record(events.changed(tool, { before: { name: tool.name, digest: standing.currentDigest, definition }, approvedDigest: standing.approvedDigest }));
-    }
-    await tx
-      .updateTable('tool_definition')
-      .set({ current_digest: tool.digest, current_definition: tool.definition, removed_at: null, ...(standing.currentDigest === tool.digest ? {} : { current_at: now }) })
-      .where('upstream', '=', upstream)
-      .where('tool', '=', tool.name)
-      .execute();
   }
   for (const name of removed) {
-    const { numUpdatedRows } = await tx.updateTable('tool_definition').set({ removed_at: now }).where('upstream', '=', upstream).where('tool', '=', name).where('removed_at', 'is', null).executeTakeFirstOrThrow();
+    const { numUpdatedRows } = await recordOf(tx.updateTable('tool_definition'), { upstream, name }).set({ removed_at: now }).where('removed_at', 'is', null).executeTakeFirstOrThrow();
     altered ||= numUpdatedRows > 0n;
   }
   if (complete && !met) await tx.insertInto('tool_upstream').values({ upstream, met_at: now }).execute();
   if (altered) await announce(change, upstream, now);
   return standings;
 };
+
+const rowsPerStatement = 200;
+
+const keepChange = async ({ tx, record }: Change, { standing, tool, now }: { standing: ToolStanding; tool: SeenTool; now: number }, events: SightingEvents): Promise<void> => {
+  const { upstream, name, currentDigest: digest, approvedDigest } = standing;
+  const { current_definition: definition } = await tx.selectFrom('tool_definition').select('current_definition').where('upstream', '=', upstream).where('tool', '=', name).executeTakeFirstOrThrow();
+  record(events.changed(tool, { before: { name, digest, definition }, approvedDigest }));
+  await recordOf(tx.updateTable('tool_definition'), standing).set({ current_digest: tool.digest, current_definition: tool.definition, current_at: now, removed_at: null }).execute();
+};
+
+const recordOf = (update: UpdateQueryBuilder<Schema, 'tool_definition', 'tool_definition', UpdateResult>, { upstream, name }: { upstream: string; name: string }) =>
+  update.where('upstream', '=', upstream).where('tool', '=', name);
 
 const approveTools = async (change: Change, { upstream, tools, digest, by, at }: Approval, event: (before: ToolRecord) => AuditEvent) => {
   const { tx } = change;
@@ -168,7 +166,7 @@ const approveTools = async (change: Change, { upstream, tools, digest, by, at }:
   const waiting = wanted.filter((record) => !record.approved || record.currentDigest !== record.approvedDigest);
   for (const record of waiting) {
     const approved = { approved_digest: record.currentDigest, approved_definition: record.currentDefinition, approved_at: at.getTime(), approved_by: by };
-    await tx.updateTable('tool_definition').set(approved).where('upstream', '=', upstream).where('tool', '=', record.name).execute();
+    await recordOf(tx.updateTable('tool_definition'), record).set(approved).execute();
     change.record(event(record));
   }
   const changeSeq = waiting.length === 0 ? await latestSeq(tx) : await announce(change, upstream, at.getTime());

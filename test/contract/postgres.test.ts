@@ -1,6 +1,8 @@
 import { afterAll, describe, it } from 'vitest';
 import { testPostgres } from '../support/postgres.ts';
 import { storeContract } from './store.contract.ts';
+import type { StoreUnderTest } from './store.contract.ts';
+import { toolStoreContract } from './tool-store.contract.ts';
 
 const postgres = await testPostgres();
 
@@ -11,7 +13,7 @@ if ('skipped' in postgres) {
   });
 } else {
   afterAll(() => postgres.close());
-  storeContract('PostgreSQL', {
+  const underTest: StoreUnderTest = {
     createUrl: () => postgres.createSchema(),
     execute: (url, sql) => postgres.execute(sql, url),
     refuseEntriesWith: (url, text) =>
@@ -20,5 +22,7 @@ if ('skipped' in postgres) {
          CREATE TRIGGER refuse BEFORE INSERT ON audit_entry FOR EACH ROW WHEN (NEW.event LIKE '%${text}%') EXECUTE FUNCTION refuse()`,
         url,
       ),
-  });
+  };
+  storeContract('PostgreSQL', underTest);
+  toolStoreContract('PostgreSQL', underTest);
 }

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll } from 'vitest';
 import { storeContract } from './store.contract.ts';
+import type { StoreUnderTest } from './store.contract.ts';
+import { toolStoreContract } from './tool-store.contract.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'sallyport-store-'));
 let databases = 0;
@@ -19,7 +21,7 @@ afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-storeContract('SQLite', {
+const sqlite: StoreUnderTest = {
   createUrl: async () => {
     databases += 1;
     await Promise.resolve();
@@ -28,4 +30,7 @@ storeContract('SQLite', {
   execute,
   refuseEntriesWith: (url, text) =>
     execute(url, `CREATE TRIGGER refuse BEFORE INSERT ON audit_entry WHEN NEW.event LIKE '%${text}%' BEGIN SELECT RAISE(ABORT, 'refused by a test'); END`),
-});
+};
+
+storeContract('SQLite', sqlite);
+toolStoreContract('SQLite', sqlite);
