@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { codeOf, SallyportError } from '../errors.ts';
 import { CodedError } from '../../ca/errors.ts';
-import { withoutTasks } from '../mcp/client-capabilities.ts';
+import { withoutLogLevel, withoutTasks } from '../mcp/client-capabilities.ts';
 import { classify, modernRevisions } from '../mcp/era.ts';
 import type { Classified } from '../mcp/era.ts';
 import { isRequestId, readMessages } from '../mcp/read-messages.ts';
@@ -105,7 +105,8 @@ export class McpEndpoint {
     const { response, caller, pending } = work;
     const { gate, quota, roleLimits, onModern } = this.#options;
     const { principal } = caller;
-    const given = this.#open(principal, sealed, 'modern');
+    const mayLog = gate.decide(principal, { kind: 'logging', upstream: this.upstream }).effect === 'allow';
+    const given = this.#open(principal, mayLog ? sealed : withoutLogLevel(sealed), 'modern');
     // Opening changes members of a message, never its kind.
     const message = (given.messages[0] ?? classified) as typeof classified;
     const subscription = message.method === 'subscriptions/listen' && message.kind === 'request'
@@ -279,10 +280,8 @@ const checkRevision = ({ protocolVersion: named }: Front, session: Session | und
   if (named !== undefined && !isKnownRevision(named)) {
     throw new SallyportError('ERR_MCP_REVISION', 'MCP-Protocol-Version names a revision this gateway does not speak', { facts: { revision: named } });
   }
+  // What initialize agreed on holds, whatever legacy revision the header names: some clients send another one.
   const agreed = session?.protocolVersion;
-  if (named !== undefined && agreed !== undefined && named !== agreed) {
-    throw new SallyportError('ERR_MCP_REVISION', 'MCP-Protocol-Version differs from what initialize agreed on', { facts: { revision: named, agreed } });
-  }
   // Without header and session the specification assumes 2025-03-26, the one revision that has batches.
   if (batch && (initializing || !batchAllowed(agreed ?? named ?? assumedRevision))) {
     throw new SallyportError('ERR_MCP_BATCH', 'this protocol revision has no batches: send one message per request');

@@ -17,6 +17,7 @@ import { createTlsListener } from '../tls/listener.ts';
 import type { RefusedPeer, ServerIdentity, TlsListener } from '../tls/listener.ts';
 import type { TrustStore } from '../tls/trust.ts';
 import type { PeerChecks } from '../tls/verify-peer.ts';
+import { translated } from '../translation/translated.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { McpEndpoint } from './endpoint.ts';
 import { Gate } from './gate.ts';
@@ -81,6 +82,7 @@ export class Gateway {
   readonly sessions: SessionTable;
   readonly #parts: GatewayParts;
   readonly #server: Server;
+  readonly #upstreams: readonly GatewayUpstream[];
   readonly #legs: ReadonlyMap<string, Leg>;
   readonly #endpoints: ReadonlyMap<string, McpEndpoint>;
   readonly #quota: Quota;
@@ -97,8 +99,10 @@ export class Gateway {
       ...parts.identity, clock, trust: parts.trust, index: parts.index, isKnown: parts.isKnown, minVersion: parts.minTlsVersion,
       onRefused: (refused) => this.recordRefused(refused),
     });
-    const sealer = new Sealer({ key: randomness.bytes(32), randomness });
-    this.#legs = new Map(parts.upstreams.map((upstream) => [upstream.name, legOf(upstream, sealer, limits.answerBytes)]));
+    const sealer = new Sealer({ key: randomness.bytes(32), randomness, clock });
+    // Whatever era an MCP server speaks, clients of both reach it.
+    this.#upstreams = parts.upstreams.map((upstream) => ('handler' in upstream ? upstream : translated(upstream, { randomness, log: { debug: () => undefined, info: (facts, message) => log.info(facts, message), warn: (facts, message) => log.warn(facts, message) } })));
+    this.#legs = new Map(this.#upstreams.map((upstream) => [upstream.name, legOf(upstream, sealer, limits.answerBytes)]));
     this.sessions = new SessionTable({
       clock, randomness, limits,
       onEnd: (session, cause) => {
@@ -167,7 +171,7 @@ export class Gateway {
 
   /** Whether every upstream can be reached now; one in this process always can. */
   async upstreamsHealthy(): Promise<boolean> {
-    const states = await Promise.all(this.#parts.upstreams.map((upstream) => ('healthy' in upstream ? upstream.healthy() : true)));
+    const states = await Promise.all(this.#upstreams.map((upstream) => ('healthy' in upstream ? upstream.healthy() : true)));
     return states.every(Boolean);
   }
 
@@ -188,7 +192,7 @@ export class Gateway {
     await this.listener.close();
     this.#server.close();
     this.#server.closeAllConnections();
-    await Promise.all(this.#parts.upstreams.map((upstream) => ('close' in upstream ? upstream.close() : undefined)));
+    await Promise.all(this.#upstreams.map((upstream) => ('close' in upstream ? upstream.close() : undefined)));
   }
 
   /** A peer that was turned away, to log and audit log. */

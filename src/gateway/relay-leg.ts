@@ -1,6 +1,5 @@
 /** Carries exchanges to an upstream that is reached by messages: a stdio child or an HTTP server. */
 import type { ServerResponse } from 'node:http';
-import { SallyportError } from '../errors.ts';
 import { encodeSseEvent } from '../mcp/sse.ts';
 import type { RequestId } from '../mcp/message.ts';
 import type { Sealer } from '../mcp/sealing.ts';
@@ -28,10 +27,6 @@ export class RelayLeg implements Leg {
 
   async carry(exchange: Exchange): Promise<void> {
     const { front, principal, session, response, filter } = exchange;
-    // What only the other era has a word for is said so, instead of being guessed at by the MCP server.
-    if (exchange.era === 'modern' && !(await this.#upstream.eras()).includes('modern')) {
-      throw new SallyportError('ERR_MCP_UNTRANSLATABLE', 'the MCP server speaks the legacy era only: use initialize', { facts: { upstream: this.upstream } });
-    }
     const answer = await this.#upstream.exchange({
       era: exchange.era,
       method: front.method,

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { expect, it } from 'vitest';
-import { callMessage, dial, openSession, rawRequest } from '../support/gateway-requests.ts';
+import { dial, openSession, rawRequest } from '../support/gateway-requests.ts';
 import { startTestGateway } from '../support/gateway.ts';
 import { askModern, modernRequest } from '../support/modern-requests.ts';
 

@@ -22,7 +22,6 @@ describe('a stdio upstream behind the gateway', () => {
   });
 
   it.each([
-    ['another revision than agreed', '2025-11-25', 'ERR_MCP_REVISION'],
     ['a revision nobody speaks', '2031-01-01', 'ERR_MCP_REVISION'],
     ['the modern revision, which has no sessions', '2026-07-28', 'ERR_MCP_ENVELOPE'],
   ])('never hears of a call that names %s', async (_what, revision, code) => {
