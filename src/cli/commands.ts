@@ -13,6 +13,7 @@ import { registerPolicy } from './policy.ts';
 import { registerRevoke } from './revoke.ts';
 import { registerServe } from './serve.ts';
 import { registerToken } from './token.ts';
+import { registerTools } from './tools.ts';
 
 export const commands: readonly RegisterCommand[] = [
   registerDemo,
@@ -26,6 +27,7 @@ export const commands: readonly RegisterCommand[] = [
   registerInventory,
   registerCrl,
   registerPolicy,
+  registerTools,
   registerAudit,
   registerDoctor,
 ];
