@@ -18,9 +18,11 @@ import { systemClock, systemRandomness } from '../system.ts';
 import type { ServerIdentity } from '../tls/listener.ts';
 import { answerRefusal } from '../tls/refusal.ts';
 import { TrustStore } from '../tls/trust.ts';
+import { identityKeySet } from '../upstream/identity-token.ts';
 import { Addresses } from './addresses.ts';
 import { filesIn, openDeployment } from './deployment.ts';
 import type { Deployment } from './deployment.ts';
+import { identityKeyOf } from './identity-key.ts';
 import { isKnownCertificate } from './known-certificates.ts';
 import { closeServer, listenOn } from './listen-on.ts';
 import { createLogger } from './log.ts';
@@ -28,7 +30,7 @@ import { readPolicy, reportPolicyFindings } from './policy-file.ts';
 import { presentPublicly, publicHandler } from './public-handler.ts';
 import { keepServerCertificate, renewServerCertificate } from './server-certificate.ts';
 import { readServerIdentity } from './server-identity.ts';
-import { upstreamsOf } from './upstreams.ts';
+import { needsIdentityKey, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSource } from './upstreams.ts';
 import { watchFiles } from './watch-files.ts';
 
@@ -49,6 +51,8 @@ export interface CreateGatewayOptions {
   readonly logger?: Logger | undefined;
   readonly clock?: Clock | undefined;
   readonly randomness?: Randomness | undefined;
+  /** Where `credential.fromEnv` looks. Default: that of the process. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 export interface RunningGateway {
@@ -113,7 +117,8 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const { passphrase } = options;
   const addresses = new Addresses(config.gateway, options);
   const sources = options.upstreams === undefined ? config.upstreams : new Map(Object.entries(options.upstreams));
-  const upstreams = upstreamsOf(sources, { config, clock, randomness, log: logger });
+  const identityKey = needsIdentityKey(sources) ? await identityKeyOf(config.directory, { passphrase, randomness }) : undefined;
+  const upstreams = await upstreamsOf(sources, { config, clock, randomness, log: logger, identityKey, env: options.env ?? process.env });
   const policy = await readPolicy(config.policyFile);
   reportPolicyFindings(policy, [...sources.keys()], logger);
   for (const { key: setting, message } of config.findings) logger.warn({ setting, finding: message }, 'configuration finding');
@@ -162,7 +167,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const onWebFailure = (error: unknown, address: string | undefined): void => logger.info({ error, address }, 'request refused');
   const publicServer = createServer(
     { headersTimeout: 10_000, requestTimeout: 30_000 },
-    webListener({ limits: { bodyBytes: 1_024, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, clock }) }),
+    webListener({ limits: { bodyBytes: 1_024, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, clock, identityKeys: identityKey === undefined ? undefined : identityKeySet(identityKey) }) }),
   );
   publicServer.maxConnections = 1_000;
   const enrolling = () => ({ authority, gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, renewal: `${addresses.enrollUrl ?? ''}/renew`, present: presentPublicly });

@@ -23,6 +23,8 @@ export const filesIn = (directory: string) =>
     /** Leaf, then issuing CA. */
     serverCertificate: join(directory, 'certs', 'server.cert.pem'),
     serverKey: join(directory, 'keys', 'server.key.pem'),
+    /** Signs what upstreams learn about callers. Made when it is first needed. */
+    identityKey: join(directory, 'keys', 'identity.key.pem'),
     auditKey: join(directory, 'keys', 'audit.key.pem'),
     /** What verifies the audit log: give copies to those who must not have to trust this machine. */
     auditVerifierKey: join(directory, 'audit.vkey'),

@@ -12,9 +12,11 @@ export interface PublicHandlerOptions {
   readonly index: RevocationIndex;
   readonly gateway: Gateway;
   readonly clock: Clock;
+  /** JWK Set that verifies what upstreams learn about callers. */
+  readonly identityKeys: object | undefined;
 }
 
-export const publicHandler = ({ authority, audit, index, gateway, clock }: PublicHandlerOptions): ((request: Request) => Promise<Response>) => {
+export const publicHandler = ({ authority, audit, index, gateway, clock, identityKeys }: PublicHandlerOptions): ((request: Request) => Promise<Response>) => {
   const health = healthHandler([
     { name: 'audit', check: async () => (audit.available ? undefined : 'unavailable') },
     { name: 'revocation', check: async () => (index.freshUntil(authority.issuing.id) > clock.now().getTime() ? undefined : 'stale') },
@@ -27,6 +29,7 @@ export const publicHandler = ({ authority, audit, index, gateway, clock }: Publi
     const { pathname } = new URL(request.url);
     if (pathname.startsWith('/crl/')) return crl(request);
     if (pathname.startsWith('/ca/')) return certificate(request);
+    if (pathname === '/.well-known/jwks.json' && identityKeys !== undefined) return keySet(request.method, identityKeys);
     return (await health(pathname)) ?? new Response(null, { status: 404 });
   };
 };
@@ -36,3 +39,9 @@ export const presentPublicly = (error: unknown): { status: number; code: string;
   const code = codeOf(error);
   return { status: errorTable[code].http, code, message: errorTable[code].public };
 };
+
+/** RFC 7517 §8.5.2: the media type of a JWK Set. */
+const keySet = (method: string, keys: object): Response =>
+  method === 'GET' || method === 'HEAD'
+    ? new Response(method === 'HEAD' ? null : JSON.stringify(keys), { headers: { 'content-type': 'application/jwk-set+json', 'cache-control': 'public, max-age=300' } })
+    : new Response(null, { status: 405, headers: { allow: 'GET, HEAD' } });

@@ -48,6 +48,7 @@ async function serve(call: Call<ServeOptions>): Promise<void> {
     enroll: options.enroll === false ? false : textOf(options.enroll),
     clock: io.clock,
     randomness: io.randomness,
+    env: io.env,
   });
   const onHangUp = (): void => void gateway.reload();
   try {

@@ -8,6 +8,7 @@ import { formatProblem, problemsOf } from './problems.ts';
 import type { Problem } from './problems.ts';
 import { configKeysAt, configSchema } from './schema.ts';
 import type { ConfigFile, UpstreamConfig } from './schema.ts';
+import { upstreamContradictions, upstreamFindings } from './upstream-rules.ts';
 import { YamlProblem, formatPath, parseYamlDocument } from './yaml-document.ts';
 import type { ValuePath, YamlDocument } from './yaml-document.ts';
 
@@ -97,6 +98,9 @@ function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly 
     taken.set(text, key);
   }
   if (config.gateway.enroll === false && config.gateway.enrollUrl !== undefined) problem(['gateway', 'enrollUrl'], 'is set, but gateway.enroll is false: remove one');
+  for (const [name, upstream] of Object.entries(config.upstreams)) {
+    if ('url' in upstream) for (const { key, message } of upstreamContradictions(upstream, config.gateway)) problem(['upstreams', name, ...key], message);
+  }
   if (config.publicUrl !== undefined && config.gateway.public === false) problem(['publicUrl'], 'is set, but gateway.public is false: certificates would name an address where nothing answers');
   return problems;
 }
@@ -138,6 +142,9 @@ function findingsOf(config: ConfigFile): readonly ConfigFinding[] {
   if (publicListener !== false && !isLoopback(publicListener.host)) findings.push({ key: 'gateway.public', message: `${formatListenAddress(publicListener)} answers plain HTTP to other machines: CRLs and certificates only, but make sure that is meant` });
   if (minTlsVersion === 'TLSv1.2') findings.push({ key: 'gateway.minTlsVersion', message: 'TLS 1.2 shows the certificates of agents to the network: set TLSv1.3 once every agent speaks it' });
   if (url === undefined && isWildcardHost(listen.host)) findings.push({ key: 'gateway.url', message: 'agents are told to dial localhost: set gateway.url to the name they reach the gateway by' });
+  for (const [name, upstream] of Object.entries(config.upstreams)) {
+    if ('url' in upstream) for (const message of upstreamFindings(upstream)) findings.push({ key: `upstreams.${name}`, message });
+  }
   if (config.audit.arguments === 'full') findings.push({ key: 'audit.arguments', message: 'the audit log keeps tool arguments in full, secrets in them included' });
   return findings;
 }

@@ -108,15 +108,48 @@ const audit = z.strictObject({
 
 const variables = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable'), text());
 
+/** Enforced by the kernel; where it cannot, they are refused. */
+const commandLimits = z.strictObject({
+  memoryBytes: count(1_048_576, 1_125_899_906_842_624).optional().describe('Private memory of each process (RLIMIT_DATA); Linux only, as are the other limits'),
+  cpuSeconds: count(1, 31_536_000).optional().describe('Processor time of each process (RLIMIT_CPU)'),
+  openFiles: count(16, 1_048_576).optional().describe('Open files of each process (RLIMIT_NOFILE)'),
+  processes: count(1, 4_194_304).optional().describe('Processes and threads of the user that the gateway runs as, all together (RLIMIT_NPROC)'),
+});
+
 const commandUpstream = z.strictObject({
-  command: z.array(text().min(1)).min(1, 'must hold at least the program').describe('Program and arguments of an MCP server on stdio; one child for each session'),
+  command: z.array(text().min(1)).min(1, 'must hold at least the program').describe('Program and arguments of an MCP server on stdio; one process for each session, or for the modern requests of each agent'),
   env: variables.default({}).describe('Environment variables for the program, besides PATH, HOME and the like'),
-  cwd: text().min(1).optional().describe('Directory to run in, relative to the data directory'),
+  inheritEnv: z.array(z.string().regex(/^(?!SALLYPORT_)[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable, and not one of the gateway\'s own')).default([]).describe('Further environment variables of the gateway that the program gets to see'),
+  cwd: text().min(1).optional().describe('Directory to run in, relative to the data directory; it must be there at the start'),
+  era: z.enum(['auto', 'legacy', 'modern', 'both'], { error: 'must be auto, legacy, modern or both' }).default('auto').describe('Protocol eras the program speaks; auto asks it once, in a process of its own'),
+  limits: commandLimits.prefault({}).describe('What the program may use of the machine'),
+  idleMs: count(1_000, 604_800_000).default(600_000).describe('A process of modern requests, one for each agent, ends after this time with nothing to do'),
+});
+
+const headerName = () => z.string('must be a header name').regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/, 'must be a header name');
+
+const upstreamTls = z.strictObject({
+  ca: text().min(1).optional().describe('PEM file of the CAs that may sign the certificate of the MCP server, relative to the data directory. Default: the CAs Node.js trusts'),
+  cert: text().min(1).optional().describe('PEM file of the certificate the gateway shows the MCP server, with what leads from it to the CA'),
+  key: text().min(1).optional().describe('PEM file of the private key of `tls.cert`, not encrypted and readable by its owner alone'),
+  serverName: z.string('must be a host name').regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'must be a lower-case host name').optional().describe('Name the certificate of the MCP server must hold. Default: the host of `url`'),
+});
+
+const credential = z.strictObject({
+  header: headerName().default('Authorization').describe('Header the credential goes into'),
+  scheme: z.string('must be one word').regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/, 'must be one word').optional().describe('Word before the credential. Default: Bearer in Authorization, none in other headers'),
+  fromEnv: z.string('must be the name of an environment variable').regex(/^(?!SALLYPORT_)[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable, and not one of the gateway\'s own').optional().describe('Environment variable of the gateway that holds it, read at start'),
+  fromFile: text().min(1).optional().describe('File that holds it, relative to the data directory, read again when it changes. With {commonName} in it each agent has its own'),
+  onMissing: z.enum(['deny', 'omit'], { error: 'must be deny or omit' }).optional().describe('What becomes of the request of an agent that has no file of its own: refused, or sent without. Default: deny'),
 });
 
 const urlUpstream = z.strictObject({
   url: httpUrl(['http:', 'https:'], 'an http or https URL').describe('Address of an MCP server on Streamable HTTP'),
-  headers: z.record(z.string().regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/, 'must be a header name'), text().regex(/^[\t\u0020-\u007e]*$/, 'must be visible ASCII')).default({}).describe('Headers added to every request, such as an Authorization of the gateway\'s own'),
+  era: z.enum(['auto', 'legacy', 'modern', 'both'], { error: 'must be auto, legacy, modern or both' }).default('auto').describe('Eras the MCP server speaks; auto asks it'),
+  tls: upstreamTls.optional().describe('What both sides show each other over https; changed files are taken over at once'),
+  credential: credential.optional().describe('What the MCP server takes as proof that it may be called'),
+  identity: z.enum(['none', 'headers', 'signed'], { error: 'must be none, headers or signed' }).default('none').describe('What the MCP server learns about the agent: nothing, x-sallyport-* headers, or a token in x-sallyport-identity signed with the key at /.well-known/jwks.json'),
+  headers: z.record(headerName(), text().regex(/^[\t\u0020-\u007e]*$/, 'must be visible ASCII')).default({}).describe('Headers added to every request, such as an Authorization of the gateway\'s own'),
 });
 
 const upstream = z.union([commandUpstream, urlUpstream], { error: 'must hold either command (a list) or url' });
@@ -145,6 +178,9 @@ export type UrlUpstreamConfig = z.output<typeof urlUpstream>;
 export function configKeysAt(path: readonly PropertyKey[]): readonly string[] {
   if (path.length === 0) return Object.keys(configSchema.shape);
   const [first, second] = path;
+  if (first === 'upstreams' && path[2] === 'limits') return Object.keys(commandLimits.shape);
+  if (first === 'upstreams' && path[2] === 'tls') return Object.keys(upstreamTls.shape);
+  if (first === 'upstreams' && path[2] === 'credential') return Object.keys(credential.shape);
   if (first === 'upstreams') return [...Object.keys(commandUpstream.shape), ...Object.keys(urlUpstream.shape)];
   if (first === 'gateway') return Object.keys(second === 'limits' ? limits.shape : gateway.shape);
   if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : ca.shape);

@@ -64,19 +64,45 @@ audit: { maxDelayMs: 0, arguments: full }
 upstreams:
   files: { command: [node, server.js], env: { TOKEN: x } }
   warehouse: { url: "http://127.0.0.1:3000/mcp" }
+  billing:
+    url: https://billing.acme.internal/mcp
+    era: modern
+    tls: { ca: certs/billing.pem, cert: certs/client.pem, key: keys/client.pem, serverName: billing }
+    credential: { fromFile: "credentials/{commonName}.token", onMissing: omit }
+    identity: signed
+    headers: { x-tenant: acme }
 log: { level: debug }
 `);
     expect(config.gateway).toMatchObject({ listen: { host: '::1', port: 8443 }, enroll: false, url: 'https://mcp.acme.internal', enrollUrl: undefined, allowedHosts: ['mcp.acme.internal'] });
     expect([config.publicUrl, config.policyFile, config.storeUrl]).toEqual(['http://pki.acme.internal', '/srv/policy.yaml', 'postgres://sallyport@db/sallyport']);
     expect([...config.upstreams]).toEqual([
-      ['files', { command: ['node', 'server.js'], env: { TOKEN: 'x' } }],
-      ['warehouse', { url: 'http://127.0.0.1:3000/mcp', headers: {} }],
+      ['files', { command: ['node', 'server.js'], env: { TOKEN: 'x' }, inheritEnv: [], era: 'auto', limits: {}, idleMs: 600_000 }],
+      ['warehouse', { url: 'http://127.0.0.1:3000/mcp', era: 'auto', identity: 'none', headers: {} }],
+      ['billing', {
+        url: 'https://billing.acme.internal/mcp', era: 'modern', identity: 'signed', headers: { 'x-tenant': 'acme' },
+        tls: { ca: 'certs/billing.pem', cert: 'certs/client.pem', key: 'keys/client.pem', serverName: 'billing' },
+        credential: { header: 'Authorization', fromFile: 'credentials/{commonName}.token', onMissing: 'omit' },
+      }],
     ]);
     expect(config.findings.map(({ key }) => key)).toEqual(['gateway.minTlsVersion', 'audit.arguments']);
   });
 
   it.each([
     ['an unknown key', 'gatway: {}', 'sallyport.yaml:1:1: gatway: unknown key: did you mean gateway?'],
+    ['a variable of the gateway\'s own', 'upstreams:\n  a: { command: [x], inheritEnv: [SALLYPORT_PASSPHRASE] }', "sallyport.yaml:2:35: upstreams.a.inheritEnv[0]: must be the name of an environment variable, and not one of the gateway's own"],
+    ['an unknown key of a credential', 'upstreams:\n  a: { url: "https://x/", credential: { file: x } }', 'sallyport.yaml:2:41: upstreams.a.credential.file: unknown key: known here are header, scheme, fromEnv, fromFile, onMissing'],
+    ['a credential from two places', 'upstreams:\n  a: { url: "https://x/", credential: { fromEnv: X, fromFile: y } }', 'sallyport.yaml:2:27: upstreams.a.credential: must hold either fromEnv or fromFile'],
+    ['a credential from nowhere', 'upstreams:\n  a: { url: "https://x/", credential: { scheme: Bearer } }', 'sallyport.yaml:2:27: upstreams.a.credential: must hold either fromEnv or fromFile'],
+    ['a variable of the gateway\'s own as credential', 'upstreams:\n  a: { url: "https://x/", credential: { fromEnv: SALLYPORT_PASSPHRASE } }', "sallyport.yaml:2:41: upstreams.a.credential.fromEnv: must be the name of an environment variable, and not one of the gateway's own"],
+    ['a placeholder that is not ours', 'upstreams:\n  a: { url: "https://x/", credential: { fromFile: "{serial}" } }', 'sallyport.yaml:2:41: upstreams.a.credential.fromFile: may hold {commonName} once, and nothing else in braces'],
+    ['a placeholder twice', 'upstreams:\n  a: { url: "https://x/", credential: { fromFile: "{commonName}/{commonName}" } }', 'sallyport.yaml:2:41: upstreams.a.credential.fromFile: may hold {commonName} once, and nothing else in braces'],
+    ['onMissing where nobody has one of its own', 'upstreams:\n  a: { url: "https://x/", credential: { fromFile: x, onMissing: deny } }', 'sallyport.yaml:2:54: upstreams.a.credential.onMissing: is about credentials of single agents: put {commonName} into fromFile, or remove it'],
+    ['a header that the credential sets', 'upstreams:\n  a: { url: "https://x/", credential: { fromEnv: X }, headers: { authorization: y } }', 'sallyport.yaml:2:55: upstreams.a.headers: holds Authorization, as the credential does: remove one'],
+    ['TLS for plain http', 'upstreams:\n  a: { url: "http://x/", tls: { ca: x } }', 'sallyport.yaml:2:26: upstreams.a.tls: is set, but url is plain http: write https, or remove tls'],
+    ['a certificate without its key', 'upstreams:\n  a: { url: "https://x/", tls: { cert: x } }', 'sallyport.yaml:2:34: upstreams.a.tls.cert: is set without tls.key: name its private key too'],
+    ['a key without its certificate', 'upstreams:\n  a: { url: "https://x/", tls: { key: x } }', 'sallyport.yaml:2:34: upstreams.a.tls.key: is set without tls.cert: name its certificate too'],
+    ['signed identities that nobody could verify', 'gateway: { public: false }\nupstreams:\n  a: { url: "https://x/", identity: signed }', 'sallyport.yaml:3:27: upstreams.a.identity: is signed, but gateway.public is false: nobody could fetch the key that verifies it'],
+    ['an unknown limit of a command', 'upstreams:\n  a: { command: [x], limits: { memory: 1 } }', 'sallyport.yaml:2:32: upstreams.a.limits.memory: unknown key: known here are memoryBytes, cpuSeconds, openFiles, processes'],
     ['an address without port', 'gateway:\n  listen: localhost', 'sallyport.yaml:2:3: gateway.listen: must be host:port, such as localhost:8443, or [::1]:8443 for IPv6'],
     ['a port out of range', 'gateway: { listen: "localhost:65536" }', 'sallyport.yaml:1:12: gateway.listen: must be host:port, such as localhost:8443, or [::1]:8443 for IPv6'],
     ['IPv6 without brackets', 'gateway: { public: "::1:8080" }', 'sallyport.yaml:1:12: gateway.public: must be host:port, such as localhost:8443, or [::1]:8443 for IPv6'],
@@ -100,6 +126,16 @@ log: { level: debug }
 
   it('warns of a public listener that other machines reach, and of a name nobody dials', () => {
     expect(parse('gateway: { public: "0.0.0.0:8080", listen: "0.0.0.0:8443" }').findings.map(({ key }) => key)).toEqual(['gateway.public', 'gateway.url']);
+  });
+
+  it('warns of credentials and forgeable identities on a network', () => {
+    const findings = (upstream: string) => parse(`upstreams: { a: ${upstream} }`).findings;
+    expect(findings('{ url: "http://x/", credential: { fromEnv: X }, identity: headers }')).toEqual([
+      { key: 'upstreams.a', message: 'its credential goes over the network in plain http: give it an https url' },
+      { key: 'upstreams.a', message: 'it learns who calls from headers that anyone on the network can write: give it an https url, or set identity to signed' },
+    ]);
+    expect(findings('{ url: "http://x/", headers: { X-Api-Key: y } }')).toHaveLength(1);
+    for (const quiet of ['{ url: "http://127.0.0.1/", credential: { fromEnv: X }, identity: headers }', '{ url: "http://[::1]:1/", credential: { fromEnv: X } }', '{ url: "https://x/", credential: { fromEnv: X }, identity: headers }', '{ url: "http://x/", identity: signed }']) expect(findings(quiet)).toEqual([]);
   });
 
   it('whatever the text, fails only with ERR_CONFIG_INVALID', () => {
