@@ -164,7 +164,10 @@ export class AnswerFilter {
     let given = result;
     if (isObject(given)) {
       names.note(upstream, asked.method, given);
-      if (announcing.has(asked.method)) given = withoutTellingInstructions(given, { upstream, names, allows, hasAll });
+      if (announcing.has(asked.method)) {
+        values.noteCapabilities(upstream, asked.method, given);
+        given = withoutTellingInstructions(given, { upstream, names, allows, hasAll });
+      }
     }
     return values.result(asked, withoutHiddenResources(filterResult(given, { ...asked, ...this.#filtering }), this.#mayShow), this.#side);
   }

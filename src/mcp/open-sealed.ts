@@ -37,6 +37,8 @@ export interface OpenContext {
   /** Milliseconds since 1970. */
   readonly now: number;
   readonly allows: (action: Action) => boolean;
+  /** False when the upstream is known to have no tasks. */
+  readonly offersTasks: boolean;
 }
 
 /**
@@ -80,7 +82,7 @@ const openMessage = (message: JsonRpcMessage, context: OpenContext): Opened | un
   return finding === undefined && edits.length === 0 ? undefined : { finding, edits };
 };
 
-const openRequest = ({ id, method, params = {} }: JsonRpcRequest, edits: Edit[], { sealer, tasks, owner, era, now, allows }: OpenContext): Finding | undefined => {
+const openRequest = ({ id, method, params = {} }: JsonRpcRequest, edits: Edit[], { sealer, tasks, owner, era, now, allows, offersTasks }: OpenContext): Finding | undefined => {
   if (Object.hasOwn(params, 'cursor') && isPaged(method)) {
     const cursor = openCursor(sealer, { owner, method }, params.cursor);
     if (cursor === undefined) return { refused: 'ERR_MCP_CURSOR' };
@@ -92,6 +94,7 @@ const openRequest = ({ id, method, params = {} }: JsonRpcRequest, edits: Edit[],
     edits.push({ path: ['params', 'requestState'], value: state });
   }
   if (isAboutTask(method)) {
+    if (!offersTasks) return { refused: 'ERR_MCP_METHOD' };
     if (era === 'modern' && !declaresTasks(params)) {
       throw new SallyportError('ERR_MCP_CAPABILITY', 'the client must declare the tasks extension with each request about a task', { facts: { id, requiredCapabilities: [`extensions/${tasksExtension}`] } });
     }

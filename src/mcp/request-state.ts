@@ -39,5 +39,6 @@ const kind = 'request-state';
 
 const bindingOf = ({ owner, method, params }: StateOf): string => {
   const member = nameMemberOf(method);
-  return ownedBy(owner, method, JSON.stringify((member === undefined ? undefined : params?.[member]) ?? null));
+  // A task's id is sealed itself, and no state goes with tasks.
+  return ownedBy(owner, method, JSON.stringify((member === undefined || member === 'taskId' ? undefined : params?.[member]) ?? null));
 };

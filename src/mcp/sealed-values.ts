@@ -4,9 +4,11 @@
  */
 import type { Clock } from '../../ca/ports.ts';
 import type { Action } from '../policy/decision.ts';
+import { tasksExtension } from './envelope.ts';
 import type { RequestId } from './message.ts';
 import { openSealed } from './open-sealed.ts';
 import type { OpenedMessages } from './open-sealed.ts';
+import { isObject } from './read-messages.ts';
 import type { ReadMessages } from './read-messages.ts';
 import type { Era } from './revisions.ts';
 import { sealByShape, sealError, sealResult, sealServerParams } from './seal-result.ts';
@@ -34,6 +36,8 @@ const hour = 3_600_000;
 export class SealedValues {
   readonly #options: Required<SealedValuesOptions>;
   readonly #tasks: TaskTable;
+  /** By era and upstream: whether it has ever announced tasks. */
+  readonly #offersTasks = new Map<string, boolean>();
 
   constructor(options: SealedValuesOptions) {
     this.#options = { stateLifetimeMs: hour, ...options };
@@ -45,7 +49,21 @@ export class SealedValues {
    * @throws SallyportError `ERR_MCP_CAPABILITY`
    */
   open(read: ReadMessages, side: Side & { readonly era: Era }): OpenedMessages {
-    return openSealed(read, { sealer: this.#options.sealer, tasks: this.#tasks, owner: side, era: side.era, now: this.#now(), allows: side.allows });
+    const { era, upstream, allows } = side;
+    return openSealed(read, { sealer: this.#options.sealer, tasks: this.#tasks, owner: side, era, now: this.#now(), allows, offersTasks: this.#offersTasks.get(`${era} ${upstream}`) ?? true });
+  }
+
+  /**
+   * Notes of an unfiltered `initialize` or `server/discover` result whether there are tasks at all. Where there
+   * are none, methods about them do not exist, as the upstream itself would say, did it get to see them.
+   */
+  noteCapabilities(upstream: string, method: string, { capabilities }: Fields): void {
+    if (!isObject(capabilities)) return;
+    const legacy = method === 'initialize';
+    const offers = legacy ? Object.hasOwn(capabilities, 'tasks') : isObject(capabilities.extensions) && Object.hasOwn(capabilities.extensions, tasksExtension);
+    const key = `${legacy ? 'legacy' : 'modern'} ${upstream}`;
+    // Servers may announce more to one client than to another.
+    this.#offersTasks.set(key, offers || this.#offersTasks.get(key) === true);
   }
 
   /**

@@ -4,7 +4,7 @@
  * form only.
  */
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
-import type { Randomness } from '../../ca/ports.ts';
+import type { Clock, Randomness } from '../../ca/ports.ts';
 
 export interface SealerOptions {
   /** 32 octets. Every gateway that must open the texts needs the same one. */
@@ -12,6 +12,8 @@ export interface SealerOptions {
   /** Keys that open but no longer seal, for the time of a rotation. */
   readonly previousKeys?: readonly Uint8Array[];
   readonly randomness: Randomness;
+  /** With a clock, sealing takes another key every day, derived from the same one. */
+  readonly clock?: Clock;
 }
 
 /** Whose a sealed value is: a principal, whatever certificate or session it uses, on one upstream. */
@@ -32,19 +34,22 @@ export class Sealer {
   readonly #randomness: Randomness;
   /** Keys in use, by salt, the oldest first. */
   readonly #derived = new Map<string, Buffer>();
+  readonly #clock: Clock | undefined;
   #salt: Buffer;
   #sealed = 0;
+  #sealsUntil = Number.POSITIVE_INFINITY;
 
   constructor(options: SealerOptions) {
     this.#keys = [options.key, ...(options.previousKeys ?? [])].map((key) => Uint8Array.from(key));
     if (this.#keys.some((key) => key.length !== keyLength)) throw new TypeError('a sealing key must have 32 octets');
     this.#randomness = options.randomness;
+    this.#clock = options.clock;
     this.#salt = this.#newSalt();
   }
 
   seal(kind: string, binding: string, value: string): string {
     // NIST SP 800-38D §8.3: at most 2^32 random nonces for a key; we stay four times below.
-    if (this.#sealed >= maxSealed) {
+    if (this.#sealed >= maxSealed || this.#now() >= this.#sealsUntil) {
       this.#salt = this.#newSalt();
       this.#sealed = 0;
     }
@@ -76,6 +81,10 @@ export class Sealer {
       if (value !== undefined) return value;
     }
     return undefined;
+  }
+
+  #now(): number {
+    return this.#clock?.now().getTime() ?? 0;
   }
 
   #sealWith(salt: Buffer, nonce: Uint8Array, { data, value }: { data: Buffer; value: string }): string {
@@ -113,6 +122,7 @@ export class Sealer {
   }
 
   #newSalt(): Buffer {
+    if (this.#clock !== undefined) this.#sealsUntil = this.#now() + keyLifetimeMs;
     return Buffer.from(this.#randomness.bytes(saltLength));
   }
 }
@@ -122,6 +132,7 @@ const saltLength = 16;
 const nonceLength = 12;
 const tagLength = 16;
 const maxSealed = 2 ** 30;
+const keyLifetimeMs = 86_400_000;
 const maxDerived = 64;
 
 /** What no random salt is, but once in 2^128. */

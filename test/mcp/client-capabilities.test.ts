@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { withoutTasks } from '../../src/mcp/client-capabilities.ts';
+import { withoutLogLevel, withoutTasks } from '../../src/mcp/client-capabilities.ts';
 import { readMessages } from '../../src/mcp/read-messages.ts';
 
 const read = (text: string) => readMessages(Buffer.from(text));
@@ -19,4 +19,14 @@ test.each([
 ])('%s comes back as it is', (text) => {
   const given = read(text);
   expect(withoutTasks(given)).toBe(given);
+});
+
+test('a modern request loses the level of log messages and nothing else', () => {
+  const cut = withoutLogLevel(read('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","_meta":{"progressToken":1,"io.modelcontextprotocol/logLevel":"debug","x":1.0}}}'));
+  expect(cut.text).toBe('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","_meta":{"progressToken":1,"x":1.0}}}');
+  expect(cut.value).toStrictEqual(JSON.parse(cut.text));
+  for (const text of ['{"jsonrpc":"2.0","id":1,"method":"tools/list"}', '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{}}}', '{"jsonrpc":"2.0","id":1,"result":{}}']) {
+    const given = read(text);
+    expect(withoutLogLevel(given)).toBe(given);
+  }
 });

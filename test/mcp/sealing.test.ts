@@ -30,6 +30,32 @@ describe('sealed texts', () => {
     expect(sealer.seal('k', 'b', 'x')).not.toBe(sealer.seal('k', 'b', 'x'));
   });
 
+  test('that are stable are the same for one value, and for nothing else', () => {
+    fc.assert(
+      fc.property(fc.string(), fc.string(), fc.string({ unit: 'grapheme' }), (kind, binding, value) => {
+        const sealed = sealer.sealStable(kind, binding, value);
+        expect(sealer.sealStable(kind, binding, value)).toBe(sealed);
+        expect(new Sealer({ key, randomness }).sealStable(kind, binding, value)).toBe(sealed);
+        expect(sealer.open(kind, binding, sealed)).toBe(value);
+        expect(sealer.open(kind, `${binding}x`, sealed)).toBeUndefined();
+        // The nonce follows the salt.
+        const nonces = [sealed, sealer.sealStable(kind, binding, `${value}x`), sealer.sealStable(kind, `${binding}x`, value), sealer.sealStable(`${kind}x`, binding, value)].map((text) => Buffer.from(text, 'base64url').subarray(16, 28).toString('hex'));
+        expect(new Set(nonces).size).toBe(4);
+      }),
+      { numRuns: 50 },
+    );
+    expect(sealer.sealStable('k', 'b', 'x')).not.toBe(new Sealer({ key: otherKey, randomness }).sealStable('k', 'b', 'x'));
+    expect(sealer.sealStable('a', 'bc', 'x')).not.toBe(sealer.sealStable('ab', 'c', 'x'));
+  });
+
+  test('that are stable close with any changed character', () => {
+    const sealed = sealer.sealStable('k', 'b', 'value');
+    for (let index = 0; index < sealed.length; index += 1) {
+      const changed = sealed.slice(0, index) + (sealed[index] === 'A' ? 'B' : 'A') + sealed.slice(index + 1);
+      expect(sealer.open('k', 'b', changed)).toBeUndefined();
+    }
+  });
+
   test('any changed character closes them', () => {
     const sealed = sealer.seal('k', 'b', 'value');
     for (let index = 0; index < sealed.length; index += 1) {
@@ -60,6 +86,18 @@ describe('keys', () => {
     expect(rotated.open('k', 'b', sealer.seal('k', 'b', 'old'))).toBe('old');
     expect(sealer.open('k', 'b', rotated.seal('k', 'b', 'new'))).toBeUndefined();
     expect(rotated.open('k', 'b', rotated.seal('k', 'b', 'new'))).toBe('new');
+  });
+
+  test('every day texts are sealed with another one, and those of yesterday open', () => {
+    const clock = { ms: 0, now: () => new Date(clock.ms) };
+    const daily = new Sealer({ key, randomness, clock });
+    const saltOf = (text: string) => Buffer.from(text, 'base64url').subarray(0, 16).toString('hex');
+    const first = daily.seal('k', 'b', 'x');
+    clock.ms += 86_399_999;
+    expect(saltOf(daily.seal('k', 'b', 'x'))).toBe(saltOf(first));
+    clock.ms += 1;
+    expect(saltOf(daily.seal('k', 'b', 'x'))).not.toBe(saltOf(first));
+    expect(daily.open('k', 'b', first)).toBe('x');
   });
 
   test('forged texts with many salts do not close what was sealed before', () => {
