@@ -68,7 +68,7 @@ function readCertificateAnswer(status: number, body: string, { url, what }: Pick
   try {
     value = JSON.parse(body);
   } catch (cause) {
-    throw notIssued(`${url.host} did not answer with an ${what}; give the address of its enrollment listener (gateway.enroll)`, undefined, cause);
+    throw notIssued(`${url.host} did not answer with a certificate; give the address of its enrollment listener (gateway.enroll)`, undefined, cause);
   }
   const parsed = answerSchema.safeParse(value);
   if (!parsed.success) throw notIssued(`the answer of ${url.host} lacks ${parsed.error.issues[0]?.path.join('.') ?? 'its parts'}; both sides should run the same release of sallyport`);

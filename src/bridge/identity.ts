@@ -150,8 +150,16 @@ async function refuseReadableKey(directory: string, name: string): Promise<void>
   }
 }
 
+const isEncrypted = (pem: string): boolean => /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/mu.test(pem);
+
+/** For a passphrase that was given on purpose: a setting that opens nothing is a mistake someone should hear of. */
+export async function refuseIdlePassphrase(directory: string): Promise<void> {
+  const file = parseIdentityFile(await readPart(directory, identityFileName), directory);
+  if (!isEncrypted(await readPart(directory, file.key))) throw unusable(directory, `a passphrase is given and ${file.key} is not encrypted; leave the passphrase out, or encrypt the key`);
+}
+
 function openKey(pem: string, directory: string, name: string, passphrase: string | undefined): KeyObject {
-  const encrypted = /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/mu.test(pem);
+  const encrypted = isEncrypted(pem);
   if (encrypted && passphrase === undefined) {
     throw unusable(directory, `${name} is encrypted; give its passphrase with --passphrase-file or SALLYPORT_PASSPHRASE`, undefined, 'ERR_KEY_PASSPHRASE');
   }

@@ -14,7 +14,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['token create', '<name> | --ou <unit> | --ttl <duration> | --profile <profile> | --certificate-ttl <duration> | --passphrase-file <file>'],
   ['enroll', '<url> | --token <token> | --token-file <file> | --out <dir> | --key-algorithm <algorithm> | --passphrase-file <file>'],
   ['serve', '[command...] | --listen <host:port> | --public <host:port> | --no-public | --enroll <host:port> | --no-enroll | --upstream <name=url> | --passphrase-file <file>'],
-  ['connect', '[url] | --identity <dir> | --http [port] | --passphrase-file <file>'],
+  ['connect', '[url] | --identity <dir> | --token-file <file> | --token-env <name> | --enroll <url> | --no-renew | --config <file> | --gateway <name> | --http [port] | --passphrase-file <file>'],
   ['revoke', '[name] | --serial <hex> | --thumbprint <hex> | --reason <reason> | --passphrase-file <file>'],
   ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format>'],
   ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
