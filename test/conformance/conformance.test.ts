@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { complaintsOf, differencesBetween } from './compare.ts';
 import type { Excuse } from './compare.ts';
@@ -9,6 +10,7 @@ import { runSuite } from './run-suite.ts';
 import { suites } from './suites.ts';
 import type { SuiteName } from './suites.ts';
 import { fixtureUpstreams } from './upstreams.ts';
+import type { FixtureUpstream } from './upstreams.ts';
 
 const found = async (suite: SuiteName, start: () => Promise<Route>): Promise<Results> => {
   const route = await start();
@@ -69,6 +71,13 @@ describe('the comparison of two runs', () => {
     expect(said(results(check('a', 'SUCCESS')), results(check('a', 'SUCCESS')), excuse)).toEqual(['a no longer differs: take its excuse away']);
     expect(said(results(check('b', 'SUCCESS')), results(check('b', 'SUCCESS')), excuse)).toEqual([]);
   });
+});
+
+it('has a page that names every exception and every suite', () => {
+  const rows = readFileSync(new URL('../../docs/conformance.md', import.meta.url), 'utf8').split('\n').filter((line) => line.startsWith('| '));
+  const excused = Object.entries<FixtureUpstream>(fixtureUpstreams).flatMap(([name, { excuses }]) => excuses.map(({ id, through, why }) => `| ${name} | \`${id}\` | ${through} | ${why} |`));
+  expect(rows.filter((row) => / (?:absent|FAILURE|WARNING) /u.test(row))).toEqual(excused);
+  for (const { passing } of Object.values(suites)) expect(rows.join('\n')).toContain(`| ${passing} passed, 0 failed |`);
 });
 
 describe('the folders of a run', () => {
