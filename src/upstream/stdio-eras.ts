@@ -28,7 +28,7 @@ export interface EraProbeOptions {
 export const probeEras = async (options: EraProbeOptions): Promise<readonly Era[]> => {
   const { limits, restarts, upstream } = options;
   restarts.check(startKey, { upstream });
-  const first = await ProbedChild.start(options);
+  const first = await ProbedChild.start(options, 'expected');
   try {
     first.send(discoverLine());
     const discovered = await first.answer([discoverId], limits.eraProbeMs);
@@ -56,7 +56,7 @@ export const probeEras = async (options: EraProbeOptions): Promise<readonly Era[
     await first.end();
   }
   // It ended: because it was asked before initialize, or because it cannot start.
-  const second = await ProbedChild.start(options);
+  const second = await ProbedChild.start(options, 'news');
   try {
     second.send(initializeLine());
     const initialized = await second.answer([initializeId], limits.eraStartMs);
@@ -79,7 +79,7 @@ const settled = ({ upstream, restarts, log }: EraProbeOptions, eras: readonly Er
 
 /** A modern server that did not answer `initialize` after `server/discover` may still do so when it comes first. */
 const asksAgain = async (options: EraProbeOptions): Promise<boolean> => {
-  const child = await ProbedChild.start(options);
+  const child = await ProbedChild.start(options, 'expected');
   try {
     return (await child.speaksLegacy(options)) ?? false;
   } finally {
@@ -101,11 +101,12 @@ class ProbedChild {
   #exit: Extract<Outcome, { readonly kind: 'exit' }> | undefined;
   #look: (() => void) | undefined;
 
-  static async start({ launcher }: EraProbeOptions): Promise<ProbedChild> {
+  /** `exit`: what it means for the log when the child ends by itself. */
+  static async start({ launcher }: EraProbeOptions, exit: 'expected' | 'news'): Promise<ProbedChild> {
     const probed = new ProbedChild();
     probed.#child = await launcher.launch({
       next: 'ask again',
-      ending: () => probed.#ending,
+      ending: () => exit === 'expected' || probed.#ending,
       onLine: (line) => probed.#read(line),
       onExit: (error, startedAt) => {
         probed.#exit = { kind: 'exit', error, startedAt };

@@ -42,6 +42,7 @@ describe('the eras of a server on stdio', () => {
     const pids = pidsOf(log);
     expect(pids).toHaveLength(children);
     expect(pids.filter(isRunning)).toEqual([]);
+    expect(log.entries.filter(({ level }) => level === 'warn')).toEqual([]);
     expect(log.entries.filter(({ message }) => message === 'upstream eras found').map(({ facts }) => facts)).toEqual([{ upstream: 'tools', eras }]);
   });
 

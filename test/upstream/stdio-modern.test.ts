@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { systemClock, systemRandomness } from '../../src/system.ts';
 import { createStdioUpstream } from '../../src/upstream/stdio.ts';
@@ -277,8 +277,13 @@ describe('the official v2 server', () => {
       upstream.exchange(tool(1, 'add', { args: { a: number, b: 1 }, ...options })).then((answer) => jsonOf(answer).result['structuredContent']);
     const controller = new AbortController();
     // What it was asked first must not make it a server of the legacy era, however it ends.
-    const discovering = upstream.exchange(modern({ id: 1, method: 'server/discover' }, { signal: controller.signal }));
-    await discovering;
+    const discover = modern({ id: 1, method: 'server/discover' });
+    expect(jsonOf(await upstream.exchange(discover)).result).toMatchObject({ supportedVersions: ['2026-07-28'] });
+    const givenUp = new AbortController();
+    const discovering = upstream.exchange({ ...discover, signal: givenUp.signal });
+    discovering.catch(() => undefined);
+    await nextTurn();
+    givenUp.abort();
     const listening = eventsOf(await upstream.exchange(listen('l', { signal: controller.signal })));
     expect(JSON.parse((await listening.next()).value?.data ?? '')).toMatchObject({ params: { _meta: { 'io.modelcontextprotocol/subscriptionId': 'l' } } });
     expect(await Promise.all([call(1), call(2), call(3, { principal: principalNamed('agent-8') })])).toEqual([{ sum: 2 }, { sum: 3 }, { sum: 4 }]);
