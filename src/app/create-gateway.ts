@@ -139,7 +139,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     identity: await readServerIdentity(config.directory, passphrase), trust, index, policy, evidence: audit, upstreams,
     limits: { ...config.gateway.limits, answerBytes },
     allowedHosts: config.gateway.allowedHosts, allowedOrigins: config.gateway.allowedOrigins,
-    minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, auditArguments: config.audit.arguments,
+    minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, aggregate: config.gateway.aggregate, auditArguments: config.audit.arguments,
     isKnown: (issuerId, serial, thumbprint) => isKnownCertificate(known, issuerId, serial, thumbprint),
     clock, randomness, log: logger,
   });

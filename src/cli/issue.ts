@@ -7,7 +7,7 @@ import type { CertificateAuthority } from '../../ca/index.ts';
 import { parseCsr } from '../../ca/x509/csr.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { beginIdentity } from '../bridge/identity-directory.ts';
-import { endpointPath } from '../config/endpoint-path.ts';
+import { aggregatePath, endpointPath } from '../config/endpoint-path.ts';
 import type { Config } from '../config/load.ts';
 import { defaultUpstreamName } from '../config/starter.ts';
 import { SallyportError } from '../errors.ts';
@@ -138,7 +138,8 @@ async function grantsFor(config: Config, certificate: IssuedCertificate, { outpu
 /** Of several upstreams the agent's configuration names the first. */
 const gatewayUrl = (config: Config): string => {
   const names = [...config.upstreams.keys()];
-  return config.gateway.url + endpointPath(names[0] ?? defaultUpstreamName, names);
+  const { aggregate, url } = config.gateway;
+  return url + (aggregate ? aggregatePath : endpointPath(names[0] ?? defaultUpstreamName, { names, aggregate }));
 };
 
 const asJson = (certificate: IssuedCertificate, grants: readonly GrantSummary[], written: { readonly target: string | undefined; readonly files: readonly string[] }) => ({

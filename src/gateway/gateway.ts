@@ -8,7 +8,11 @@ import { SeenNames } from '../mcp/instructions.ts';
 import { revisions } from '../mcp/revisions.ts';
 import { SealedValues } from '../mcp/sealed-values.ts';
 import { Sealer } from '../mcp/sealing.ts';
-import { endpointPath, namedPath } from '../config/endpoint-path.ts';
+import { AggregateGate } from './aggregate/aggregate-gate.ts';
+import { AggregateUpstream } from './aggregate/aggregate-upstream.ts';
+import { memberOf } from './aggregate/member.ts';
+import { aggregateName, aggregatePath, endpointPath, namedPath } from '../config/endpoint-path.ts';
+import type { Principal } from '../identity/principal.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { RevocationIndex } from '../revocation/revocation-index.ts';
 import { attachHttp } from '../tls/attach-http.ts';
@@ -18,11 +22,16 @@ import type { RefusedPeer, ServerIdentity, TlsListener } from '../tls/listener.t
 import type { TrustStore } from '../tls/trust.ts';
 import type { PeerChecks } from '../tls/verify-peer.ts';
 import { translated } from '../translation/translated.ts';
+import { createHandlerUpstream } from '../upstream/handler-upstream.ts';
+import { gatewayInfo } from '../upstream/gateway-info.ts';
 import type { Upstream } from '../upstream/upstream.ts';
+import type { UpstreamLog } from '../upstream/upstream-log.ts';
 import { McpEndpoint } from './endpoint.ts';
 import { Gate } from './gate.ts';
 import type { Caller, Evidence } from './gate.ts';
+import { authInfoOf } from './auth-info.ts';
 import { HandlerLeg } from './handler-leg.ts';
+import { InProcessLeg } from './in-process-leg.ts';
 import type { NodeMcpHandler } from './handler-leg.ts';
 import { sendError } from './answer.ts';
 import { createMcpServer, serveRequest } from './mcp-server.ts';
@@ -57,6 +66,8 @@ export interface GatewayParts {
   readonly allowedHosts: readonly string[];
   readonly allowedOrigins: readonly string[];
   readonly minTlsVersion: 'TLSv1.3' | 'TLSv1.2';
+  /** Whether `/mcp` offers all upstreams as one. Default false. */
+  readonly aggregate?: boolean | undefined;
   /** Protocol eras served. Default both. */
   readonly eras?: 'legacy' | 'modern' | 'both' | undefined;
   readonly auditArguments: 'digest' | 'full';
@@ -82,7 +93,7 @@ export class Gateway {
   readonly sessions: SessionTable;
   readonly #parts: GatewayParts;
   readonly #server: Server;
-  readonly #upstreams: readonly GatewayUpstream[];
+  readonly #upstreams: readonly Upstream[];
   readonly #legs: ReadonlyMap<string, Leg>;
   readonly #endpoints: ReadonlyMap<string, McpEndpoint>;
   readonly #quota: Quota;
@@ -100,9 +111,10 @@ export class Gateway {
       onRefused: (refused) => this.recordRefused(refused),
     });
     const sealer = new Sealer({ key: randomness.bytes(32), randomness, clock });
-    // Whatever era an MCP server speaks, clients of both reach it.
-    this.#upstreams = parts.upstreams.map((upstream) => ('handler' in upstream ? upstream : translated(upstream, { randomness, log: { debug: () => undefined, info: (facts, message) => log.info(facts, message), warn: (facts, message) => log.warn(facts, message) } })));
-    this.#legs = new Map(this.#upstreams.map((upstream) => [upstream.name, legOf(upstream, sealer, limits.answerBytes)]));
+    const served = parts.upstreams.map((upstream) => serve(upstream, { sealer, randomness, answerBytes: limits.answerBytes, log }));
+    this.#upstreams = served.map(({ upstream }) => upstream);
+    const legs = new Map(served.map(({ upstream, leg }) => [upstream.name, leg]));
+    this.#legs = legs;
     this.sessions = new SessionTable({
       clock, randomness, limits,
       onEnd: (session, cause) => {
@@ -112,19 +124,26 @@ export class Gateway {
     const quota = this.#quota = new Quota(limits);
     const roleLimits = new RoleLimits(clock);
     const onFailure = (error: unknown, caller: Caller): void => this.#logFailure(error, caller);
-    const names = [...this.#legs.keys()];
+    const names = this.#upstreams.map(({ name }) => name);
     const eras = parts.eras ?? 'both';
     const values = new SealedValues({ sealer, clock });
     const seen = new SeenNames();
-    const endpoints = this.#endpoints = new Map([...this.#legs].flatMap(([name, leg]) => {
-      const endpoint = new McpEndpoint({
-        leg, gate: this.gate, sessions: this.sessions, quota, roleLimits, sealer, values, names: seen, limits, front: parts, eras,
-        // A client that finds no revision it speaks is better told so than refused with its next request.
-        revisions: eras === 'both' ? revisions.map((revision) => revision.name) : modernRevisions,
-        onModern: (principal) => this.#without.seen(principal), onFailure,
-      });
-      return [[endpointPath(name, names), endpoint], [namedPath(name), endpoint]];
-    }));
+    const common = {
+      sessions: this.sessions, roleLimits, sealer, values, names: seen, limits, front: parts, eras,
+      // A client that finds no revision it speaks is better told so than refused with its next request.
+      revisions: eras === 'both' ? revisions.map((revision) => revision.name) : modernRevisions,
+      onModern: (principal: Principal) => this.#without.seen(principal), onFailure,
+    };
+    const byName = new Map([...this.#legs].map(([name, leg]) => [name, new McpEndpoint({ ...common, leg, gate: this.gate, quota })]));
+    const endpoints = this.#endpoints = new Map([...byName].flatMap(([name, endpoint]) => [[this.#pathOf(name), endpoint], [namedPath(name), endpoint]]));
+    if (parts.aggregate === true) {
+      const gate = new AggregateGate(this.gate, names);
+      const upstream = translated(this.#aggregateOf(byName, gate), { randomness, log: quietly(log) });
+      const leg = new RelayLeg(upstream, sealer);
+      legs.set(aggregateName, leg);
+      // A quota of its own: what goes on from here is counted where it arrives.
+      endpoints.set(aggregatePath, new McpEndpoint({ ...common, leg, gate, quota: new Quota(limits) }));
+    }
     this.#serving = {
       connections: this.listener.connections,
       isDraining: () => this.#draining,
@@ -141,7 +160,8 @@ export class Gateway {
 
   /** Paths served, with the upstream behind each. */
   get paths(): readonly { readonly path: string; readonly upstream: string }[] {
-    return [...this.#legs.keys()].map((upstream, _, names) => ({ upstream, path: endpointPath(upstream, names) }));
+    const paths = this.#upstreams.map(({ name }) => ({ upstream: name, path: this.#pathOf(name) }));
+    return this.#parts.aggregate === true ? [{ upstream: aggregateName, path: aggregatePath }, ...paths] : paths;
   }
 
   /**
@@ -155,7 +175,7 @@ export class Gateway {
       : new SallyportError('ERR_PEER_NO_CERTIFICATE', 'the request did not come over TLS: serve it with https and the options of tlsOptions()');
     if (problem === undefined) {
       // The other server routes; where it mounts the one endpoint there is, is its own affair.
-      const endpoint = this.#legs.size === 1 ? this.#endpoints.values().next().value : this.#endpoints.get(request.url ?? '');
+      const endpoint = this.#endpoints.size === 1 || this.#upstreams.length === 1 ? this.#endpoints.values().next().value : this.#endpoints.get(request.url ?? '');
       await serveRequest(request, response, endpoint, this.#serving);
       return;
     }
@@ -171,7 +191,7 @@ export class Gateway {
 
   /** Whether every upstream can be reached now; one in this process always can. */
   async upstreamsHealthy(): Promise<boolean> {
-    const states = await Promise.all(this.#upstreams.map((upstream) => ('healthy' in upstream ? upstream.healthy() : true)));
+    const states = await Promise.all(this.#upstreams.map((upstream) => upstream.healthy()));
     return states.every(Boolean);
   }
 
@@ -192,7 +212,7 @@ export class Gateway {
     await this.listener.close();
     this.#server.close();
     this.#server.closeAllConnections();
-    await Promise.all(this.#upstreams.map((upstream) => ('close' in upstream ? upstream.close() : undefined)));
+    await Promise.all(this.#upstreams.map((upstream) => upstream.close()));
   }
 
   /** A peer that was turned away, to log and audit log. */
@@ -237,6 +257,23 @@ export class Gateway {
     }
   }
 
+  #pathOf(name: string): string {
+    return endpointPath(name, { names: this.#upstreams.map((upstream) => upstream.name), aggregate: this.#parts.aggregate === true });
+  }
+
+  #aggregateOf(endpoints: ReadonlyMap<string, McpEndpoint>, gate: AggregateGate): AggregateUpstream {
+    const { allowedHosts, limits, log } = this.#parts;
+    const members = [...endpoints].map(([name, endpoint]) => [name, memberOf({
+      name, host: allowedHosts[0] ?? '', answerBytes: limits.answerBytes,
+      handle: (request, response, peer) => endpoint.handle(request, response, peer),
+      offersTo: (principal) => gate.offers(principal, name),
+    })] as const);
+    return new AggregateUpstream({
+      name: aggregateName, members: new Map(members), serverInfo: gatewayInfo(),
+      onMemberFailure: (upstream, error) => log.warn({ error, upstream }, 'upstream left out of the aggregate'),
+    });
+  }
+
   /** A verified peer that asked for what no endpoint takes. */
   #refuse(request: IncomingMessage, response: ServerResponse, caller: Caller, error: SallyportError): void {
     this.#logFailure(error, caller);
@@ -268,5 +305,24 @@ export class Gateway {
 /** What ends the sessions of a certificate, not only its connections. */
 const forGood: ReadonlySet<string> = new Set(['ERR_PEER_REVOKED', 'ERR_PEER_UNTRUSTED']);
 
-const legOf = (upstream: GatewayUpstream, sealer: Sealer, maxAnswerBytes: number): Leg =>
-  'handler' in upstream ? new HandlerLeg({ ...upstream, sealer, maxAnswerBytes }) : new RelayLeg(upstream, sealer);
+interface Serving {
+  readonly sealer: Sealer;
+  readonly randomness: Randomness;
+  readonly answerBytes: number;
+  readonly log: GatewayLog;
+}
+
+/** Whatever era an MCP server speaks, clients of both reach it. */
+const serve = (given: GatewayUpstream, { sealer, randomness, answerBytes, log: gatewayLog }: Serving): { readonly upstream: Upstream; readonly leg: Leg } => {
+  const log = quietly(gatewayLog);
+  if (!('handler' in given)) {
+    const upstream = translated(given, { randomness, log });
+    return { upstream, leg: new RelayLeg(upstream, sealer) };
+  }
+  const handler = createHandlerUpstream({ ...given, authInfo: authInfoOf, limits: { answerBytes }, log });
+  const upstream = translated(handler, { randomness, log });
+  return { upstream, leg: new InProcessLeg({ handler, native: new HandlerLeg({ ...given, sealer, maxAnswerBytes: answerBytes }), translated: new RelayLeg(upstream, sealer) }) };
+};
+
+/** For what reports in more detail than the gateway does. */
+const quietly = (log: GatewayLog): UpstreamLog => ({ debug: () => undefined, info: log.info.bind(log), warn: log.warn.bind(log) });

@@ -14,6 +14,7 @@ it('keeps the keys of sallyport.yaml and their defaults', () => {
     'gateway.allowedHosts',
     'gateway.allowedOrigins = []',
     'gateway.minTlsVersion = TLSv1.3',
+    'gateway.aggregate = false',
     'gateway.eras = both',
     'gateway.limits.bodyBytes = 4194304',
     'gateway.limits.bodyTimeoutMs = 10000',

@@ -24,6 +24,7 @@ export interface TestGatewayOptions {
   readonly allowedOrigins?: readonly string[];
   readonly auditArguments?: 'digest' | 'full';
   readonly eras?: 'legacy' | 'modern' | 'both';
+  readonly aggregate?: boolean;
 }
 
 export interface TestGateway {
@@ -101,6 +102,7 @@ export const startTestGateway = async (options: TestGatewayOptions = {}): Promis
     allowedOrigins: options.allowedOrigins ?? [],
     minTlsVersion: 'TLSv1.3',
     eras: options.eras,
+    aggregate: options.aggregate,
     auditArguments: options.auditArguments ?? 'digest',
     randomness: systemRandomness,
     log: { info: log, warn: log, error: log },

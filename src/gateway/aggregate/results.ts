@@ -1,5 +1,5 @@
 /** Answers of one upstream in the terms of the aggregate endpoint, and many put together. */
-import { isObject } from '../mcp/read-messages.ts';
+import { isObject } from '../../mcp/read-messages.ts';
 import { nameAt, uriAt } from './names.ts';
 
 type Fields = Readonly<Record<string, unknown>>;

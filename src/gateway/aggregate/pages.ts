@@ -2,7 +2,7 @@
  * Where several lists stand together: the cursor of every upstream that has more. The gateway seals it like any
  * other cursor, so what comes back is what was given out.
  */
-import { isObject } from '../mcp/read-messages.ts';
+import { isObject } from '../../mcp/read-messages.ts';
 
 /** Cursors by upstream. */
 export type Positions = ReadonlyMap<string, string>;

@@ -3,14 +3,14 @@
  * that it goes to; here it is only made sure that there is one, so that a name without an upstream is answered as
  * one that is denied.
  */
-import { SallyportError } from '../errors.ts';
-import type { GateErrorCode } from '../errors.ts';
-import type { Admission, AuthorizedMessages, Caller, DecidedMessage, EndpointGate, Gate } from '../gateway/gate.ts';
-import type { Principal } from '../identity/principal.ts';
-import { actionsOf } from '../mcp/method-table.ts';
-import type { JsonRpcMessage, RequestId } from '../mcp/message.ts';
-import type { Era } from '../mcp/revisions.ts';
-import type { Action, Decision } from '../policy/decision.ts';
+import { SallyportError } from '../../errors.ts';
+import type { GateErrorCode } from '../../errors.ts';
+import type { Admission, AuthorizedMessages, Caller, DecidedMessage, EndpointGate, Gate } from '../gate.ts';
+import type { Principal } from '../../identity/principal.ts';
+import { actionsOf } from '../../mcp/method-table.ts';
+import type { JsonRpcMessage, RequestId } from '../../mcp/message.ts';
+import type { Era } from '../../mcp/revisions.ts';
+import type { Action, Decision } from '../../policy/decision.ts';
 import { splitUri } from './names.ts';
 import { routeOf } from './routing.ts';
 

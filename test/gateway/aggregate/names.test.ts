@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { nameAt, splitName, splitUri, uriAt } from '../../src/aggregate/names.ts';
-import { cursorOf, positionsIn } from '../../src/aggregate/pages.ts';
-import { routeOf } from '../../src/aggregate/routing.ts';
+import { nameAt, splitName, splitUri, uriAt } from '../../../src/gateway/aggregate/names.ts';
+import { cursorOf, positionsIn } from '../../../src/gateway/aggregate/pages.ts';
+import { routeOf } from '../../../src/gateway/aggregate/routing.ts';
 
 const upstreamName = fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?$/);
 

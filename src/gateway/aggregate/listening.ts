@@ -1,10 +1,10 @@
 /** One listening stream over several upstreams: one acknowledgement first, then what any of them has to tell. */
-import { SallyportError } from '../errors.ts';
-import { subscriptionIdKey } from '../mcp/envelope.ts';
-import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
-import type { JsonRpcRequest } from '../mcp/message.ts';
-import { isObject } from '../mcp/read-messages.ts';
-import type { SseEvent, UpstreamAnswer, UpstreamRequest } from '../upstream/upstream.ts';
+import { SallyportError } from '../../errors.ts';
+import { subscriptionIdKey } from '../../mcp/envelope.ts';
+import { parseLossless, stringifyLossless } from '../../mcp/lossless-json.ts';
+import type { JsonRpcRequest } from '../../mcp/message.ts';
+import { isObject } from '../../mcp/read-messages.ts';
+import type { SseEvent, UpstreamAnswer, UpstreamRequest } from '../../upstream/upstream.ts';
 import type { AggregateMember } from './aggregate-upstream.ts';
 import { nameAt, splitName, splitUri, uriAt } from './names.ts';
 import { renamedParams } from './results.ts';

@@ -2,13 +2,13 @@
  * Several upstreams as one MCP server of the modern era. It decides nothing: every message goes on as a request
  * of the same principal to the endpoint of its upstream, where it is decided, recorded and filtered.
  */
-import type { Principal } from '../identity/principal.ts';
-import { SallyportError } from '../errors.ts';
-import { parseLossless, stringifyLossless } from '../mcp/lossless-json.ts';
-import type { JsonRpcMessage, JsonRpcRequest } from '../mcp/message.ts';
-import { isObject } from '../mcp/read-messages.ts';
-import type { Era } from '../mcp/revisions.ts';
-import type { SseEvent, Upstream, UpstreamAnswer, UpstreamRequest } from '../upstream/upstream.ts';
+import type { Principal } from '../../identity/principal.ts';
+import { SallyportError } from '../../errors.ts';
+import { parseLossless, stringifyLossless } from '../../mcp/lossless-json.ts';
+import type { JsonRpcMessage, JsonRpcRequest } from '../../mcp/message.ts';
+import { isObject } from '../../mcp/read-messages.ts';
+import type { Era } from '../../mcp/revisions.ts';
+import type { SseEvent, Upstream, UpstreamAnswer, UpstreamRequest } from '../../upstream/upstream.ts';
 import { listenToAll } from './listening.ts';
 import { nameAt } from './names.ts';
 import { cursorOf, positionsIn } from './pages.ts';

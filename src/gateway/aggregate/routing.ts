@@ -1,5 +1,5 @@
 /** To which upstream a request of the aggregate endpoint goes, and what it says there. */
-import { isObject } from '../mcp/read-messages.ts';
+import { isObject } from '../../mcp/read-messages.ts';
 import { splitName, splitUri } from './names.ts';
 
 type Params = Readonly<Record<string, unknown>>;

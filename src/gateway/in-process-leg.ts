@@ -1,0 +1,40 @@
+/** An MCP server in this process: requests of an era it speaks go to its handler as they are, the others translated. */
+import type { Upstream } from '../upstream/upstream.ts';
+import type { Exchange, Leg } from './exchange.ts';
+import type { Session } from './sessions.ts';
+
+export interface InProcessLegOptions {
+  /** Which eras the handler speaks. */
+  readonly handler: Pick<Upstream, 'eras'>;
+  readonly native: Leg;
+  readonly translated: Leg;
+}
+
+export class InProcessLeg implements Leg {
+  readonly #options: InProcessLegOptions;
+
+  constructor(options: InProcessLegOptions) {
+    this.#options = options;
+  }
+
+  get upstream(): string {
+    return this.#options.native.upstream;
+  }
+
+  async carry(exchange: Exchange): Promise<void> {
+    await (await this.#legFor(exchange.era)).carry(exchange);
+  }
+
+  async endSession(session: Session): Promise<void> {
+    await (await this.#legFor('legacy')).endSession(session);
+  }
+
+  async endPrincipal(principalId: string): Promise<void> {
+    await this.#options.translated.endPrincipal(principalId);
+  }
+
+  async #legFor(era: Exchange['era']): Promise<Leg> {
+    const { handler, native, translated } = this.#options;
+    return (await handler.eras()).includes(era) ? native : translated;
+  }
+}
