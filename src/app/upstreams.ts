@@ -95,7 +95,7 @@ const upstreamOf = async (name: string, source: UpstreamSource, world: UpstreamW
   return commandUpstreamOf(name, source, world);
 };
 
-const commandUpstreamOf = (name: string, source: CommandSource, { config, clock, randomness, log }: UpstreamWorld): GatewayUpstream => {
+const commandUpstreamOf = (name: string, source: CommandSource, { config, env: parentEnv, clock, randomness, log }: UpstreamWorld): GatewayUpstream => {
   const [command, ...args] = source.command;
   if (command === undefined) throw new SallyportError('ERR_CONFIG_INVALID', `upstream ${name} has an empty command: name the program to run`, { facts: { upstream: name } });
   const cwd = source.cwd === undefined ? undefined : resolve(config.directory, source.cwd);
@@ -104,7 +104,7 @@ const commandUpstreamOf = (name: string, source: CommandSource, { config, clock,
   }
   const { env, inheritEnv, era, limits: resourceLimits, idleMs } = source;
   return createStdioUpstream({
-    name, command, args, env, inheritEnv, cwd, era, resourceLimits, clock, randomness, log,
+    name, command, args, env, inheritEnv, parentEnv, cwd, era, resourceLimits, clock, randomness, log,
     limits: { eventsPerStream: config.gateway.limits.eventBufferPerStream, ...(idleMs === undefined ? {} : { idleMs }) },
   });
 };

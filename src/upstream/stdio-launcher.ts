@@ -21,6 +21,7 @@ export interface LauncherOptions {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>> | undefined;
   readonly inheritEnv: readonly string[] | undefined;
+  readonly parentEnv: Readonly<Record<string, string | undefined>>;
   readonly cwd: string | undefined;
   readonly resourceLimits: ResourceLimits | undefined;
   readonly clock: Clock;
@@ -53,7 +54,7 @@ export class ChildLauncher {
   constructor(options: LauncherOptions) {
     this.#options = options;
     this.#limited = limitedInvocation(options.name, options.resourceLimits ?? {});
-    const environment = childEnvironment(process.env, { configured: options.env, inherit: options.inheritEnv });
+    const environment = childEnvironment(options.parentEnv, { configured: options.env, inherit: options.inheritEnv });
     this.#surroundings = { cwd: options.cwd ?? process.cwd(), environment, platform: process.platform };
     this.#secrets = secretsIn(environment);
   }

@@ -28,6 +28,8 @@ export interface StdioUpstreamOptions {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** Names of further variables that it inherits. */
   readonly inheritEnv?: readonly string[] | undefined;
+  /** What it inherits from. Default: the environment of this process. */
+  readonly parentEnv?: Readonly<Record<string, string | undefined>> | undefined;
   readonly cwd?: string | undefined;
   readonly clock: Clock;
   readonly randomness: Randomness;
@@ -56,10 +58,10 @@ class StdioUpstream implements Upstream {
   constructor(options: StdioUpstreamOptions) {
     this.name = options.name;
     this.#options = options;
-    const { name, log, clock, env, inheritEnv, cwd, resourceLimits } = options;
+    const { name, log, clock, env, inheritEnv, parentEnv = process.env, cwd, resourceLimits } = options;
     const limits = { ...defaultStdioLimits, ...options.limits };
     this.#limits = limits;
-    this.#launcher = new ChildLauncher({ name, command: options.command, args: options.args ?? [], env, inheritEnv, cwd, resourceLimits, clock, log, limits });
+    this.#launcher = new ChildLauncher({ name, command: options.command, args: options.args ?? [], env, inheritEnv, parentEnv, cwd, resourceLimits, clock, log, limits });
     this.#restarts = new Restarts(clock);
     this.#modern = new ModernChildren({ upstream: name, launcher: this.#launcher, restarts: this.#restarts, limits, log, makeRoom: () => this.#makeRoom() });
   }

@@ -32,7 +32,7 @@ let asking: Id | undefined;
 
 const tools: Record<string, (message: Message, line: string) => void> = {
   raw: ({ id }, line) => respond(id, { raw: line }),
-  pid: ({ id }) => respond(id, { pid: process.pid, environment: process.env }),
+  pid: ({ id }) => respond(id, { pid: process.pid, cwd: process.cwd(), environment: process.env }),
   never: () => undefined,
   hold: ({ id }) => void held.push(id),
   // The last one first.
