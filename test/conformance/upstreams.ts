@@ -2,7 +2,6 @@
 import { fileURLToPath } from 'node:url';
 import type { NodeMcpHandler } from '../../src/gateway/handler-leg.ts';
 import { systemClock, systemRandomness } from '../../src/system.ts';
-import { translated } from '../../src/translation/translated.ts';
 import { createHttpUpstream } from '../../src/upstream/http.ts';
 import { createStdioUpstream } from '../../src/upstream/stdio.ts';
 import { handlerUpstream, quietLog } from '../support/gateway-upstreams.ts';
@@ -21,10 +20,9 @@ export interface FixtureUpstream {
 
 const unwatched = { kind: 'other', received: () => [], headers: () => [], sessions: () => [] } as const;
 
-const ofOneEra = async (eras: 'legacy' | 'modern'): Promise<TestUpstream> => {
+const overHttp = async (eras: 'legacy' | 'modern' | 'both'): Promise<TestUpstream> => {
   const server = await startFixtureHttp({ eras });
-  const upstream = translated(createHttpUpstream({ name: 'main', url: server.url, log: quietLog }), { randomness: systemRandomness, log: quietLog });
-  return { ...unwatched, upstream, close: server.close };
+  return { ...unwatched, upstream: createHttpUpstream({ name: 'main', url: server.url, log: quietLog }), close: server.close };
 };
 
 const absent = (why: string, ...ids: readonly string[]): readonly Excuse[] => ids.map((id) => ({ id, through: 'absent', why }));
@@ -35,10 +33,7 @@ export const fixtureUpstreams = {
   http: {
     suites: ['2025-11-25', '2026-07-28', '0.1.16'],
     excuses: [],
-    start: async () => {
-      const server = await startFixtureHttp();
-      return { ...unwatched, upstream: createHttpUpstream({ name: 'main', url: server.url, log: quietLog }), close: server.close };
-    },
+    start: () => overHttp('both'),
   },
   stdio: {
     suites: ['2025-11-25', '2026-07-28', '0.1.16'],
@@ -66,12 +61,12 @@ export const fixtureUpstreams = {
       { id: 'sep-2575-server-rejects-undeclared-capability', through: 'FAILURE', why: 'a legacy server says in the result of the tool what the client lacks' },
       { id: 'sep-2575-missing-capability-http-400', through: 'FAILURE', why: 'it follows on the check before' },
     ],
-    start: () => ofOneEra('legacy'),
+    start: () => overHttp('legacy'),
   },
   'modern-only': {
     suites: ['2025-11-25', '0.1.16'],
     excuses: absent('streams of the modern era cannot be closed and resumed, and a lone answer comes in one piece', ...streams),
-    start: () => ofOneEra('modern'),
+    start: () => overHttp('modern'),
   },
 } as const satisfies Record<string, FixtureUpstream>;
 
