@@ -25,13 +25,16 @@ const modernRevision = '2026-07-28';
 const initialize = { jsonrpc: '2.0', id: 0, method: 'initialize', params: { protocolVersion: legacyRevision, capabilities: {}, clientInfo: { name: 'bench', version: '1' } } };
 const initialized = { jsonrpc: '2.0', method: 'notifications/initialized' };
 const text = 'quarterly revenue by region and product line';
-const callOf = (id: number, meta?: object) => ({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'echo', arguments: { text }, ...(meta === undefined ? {} : { _meta: meta }) } });
+const callOf = (id: number, name = 'echo', meta?: object) => ({ jsonrpc: '2.0', id, method: 'tools/call', params: { name, arguments: { text }, ...(meta === undefined ? {} : { _meta: meta }) } });
 
 export const modernMeta = {
   'io.modelcontextprotocol/protocolVersion': modernRevision,
   'io.modelcontextprotocol/clientInfo': { name: 'bench', version: '1' },
   'io.modelcontextprotocol/clientCapabilities': {},
 };
+
+export const modernHeaders = (method: string, name?: string): Readonly<Record<string, string>> =>
+  ({ 'mcp-protocol-version': modernRevision, 'mcp-method': method, ...(name === undefined ? {} : { 'mcp-name': name }) });
 
 export interface HttpAnswer {
   readonly status: number;
@@ -83,15 +86,23 @@ export const openSession = async (connection: HttpConnection): Promise<Readonly<
   return own;
 };
 
-/** `identity` for https. */
-export const openHttpCaller = async (url: string, { identity, era = 'legacy' }: { readonly identity?: ClientIdentity; readonly era?: Era } = {}): Promise<Caller> => {
+export interface HttpCallerOptions {
+  /** For https. */
+  readonly identity?: ClientIdentity;
+  /** Default legacy. */
+  readonly era?: Era;
+  /** Name of the tool that the call of this number calls. Default always `echo`. */
+  readonly tool?: (call: number) => string;
+}
+
+export const openHttpCaller = async (url: string, { identity, era = 'legacy', tool = () => 'echo' }: HttpCallerOptions = {}): Promise<Caller> => {
   const connection = openHttpConnection(url, identity);
-  const headers = era === 'legacy' ? await openSession(connection) : { 'mcp-protocol-version': modernRevision, 'mcp-method': 'tools/call', 'mcp-name': 'echo' };
-  const meta = era === 'legacy' ? undefined : modernMeta;
+  const session = era === 'legacy' ? await openSession(connection) : undefined;
   let id = 0;
   return {
     call: async () => {
-      const { status, body } = await connection.post(callOf((id += 1), meta), headers);
+      const name = tool((id += 1));
+      const { status, body } = await connection.post(callOf(id, name, session === undefined ? modernMeta : undefined), session ?? modernHeaders('tools/call', name));
       if (status !== 200 || !body.includes(text)) throw new Error(`tools/call was answered ${status}: ${body.slice(0, 300)}`);
     },
     close: async () => { connection.close(); },

@@ -2,7 +2,7 @@
 import { fork, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,9 +20,24 @@ export interface Contender {
   stop(): Promise<void>;
 }
 
+/** What a server holds once what it no longer needs is collected. */
+export interface Held {
+  /** Octets. */
+  readonly rss: number;
+  /** Octets of JavaScript: the heap and the buffers outside of it. */
+  readonly heap: number;
+  /** Undefined where the system does not list them. */
+  readonly descriptors: number | undefined;
+}
+
+export interface ForkedServer extends Contender {
+  readonly child: ChildProcess;
+  held(): Promise<Held>;
+}
+
 /** A file of this folder as a child: it gets the job as its first message and answers through `serveJob`. */
-export const forkServer = async (file: string, job: object): Promise<Contender & { readonly child: ChildProcess }> => {
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)));
+export const forkServer = async (file: string, job: object): Promise<ForkedServer> => {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), { execArgv: ['--expose-gc'] });
   const ended = once(child, 'exit');
   child.send(job);
   const [{ port }] = (await Promise.race([
@@ -36,6 +51,11 @@ export const forkServer = async (file: string, job: object): Promise<Contender &
       const [{ cpu }] = await once(child, 'message') as [{ cpu: NodeJS.CpuUsage }];
       return cpu.user + cpu.system;
     },
+    held: async () => {
+      child.send('held');
+      const [held] = await once(child, 'message') as [Held];
+      return held;
+    },
     stop: async () => {
       child.kill();
       await ended;
@@ -47,11 +67,19 @@ export const forkServer = async (file: string, job: object): Promise<Contender &
 export const serveJob = <Job>(start: (job: Job) => Promise<number>): void => {
   process.once('message', (job: Job) => {
     void start(job).then((port) => {
-      process.on('message', () => { process.send?.({ cpu: process.cpuUsage() }); });
+      process.on('message', (wanted) => { process.send?.(wanted === 'held' ? heldHere() : { cpu: process.cpuUsage() }); });
       process.on('disconnect', () => { process.exit(); });
       process.send?.({ port });
     });
   });
+};
+
+const heldHere = (): Held => {
+  // Twice, since what is freed by a finalizer goes with the second.
+  globalThis.gc?.();
+  globalThis.gc?.();
+  const { rss, heapUsed, external } = process.memoryUsage();
+  return { rss, heap: heapUsed + external, descriptors: process.platform === 'linux' ? readdirSync('/proc/self/fd').length : undefined };
 };
 
 /** nginx in one process, with `server` as the inside of its one server block; undefined when it is not installed. */

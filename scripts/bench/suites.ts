@@ -45,6 +45,16 @@ export const suites: Readonly<Record<string, Suite>> = {
     about: 'tools/call with a small text in the newest legacy revision (SDK v1, sessions) and in the modern one (SDK v2), through the gateway with decisions in the audit log, against the same MCP server reached directly over the same mutual TLS. The rate is that of eight clients at once, client, gateway and MCP server sharing the machine; the latency is what one call at a time takes longer.',
     load: () => import('./call-eras.ts'), limitSeconds: 240,
   },
+  scale: {
+    title: 'Calls where there is much of something else',
+    about: 'CPU of the gateway\'s process for one tools/call to an in-process MCP server that costs nearly nothing, decisions not written down, with many tools, rules, sessions or principals against few, interleaved. Flat is the goal.',
+    load: () => import('./call-scale.ts'), limitSeconds: 240,
+  },
+  idle: {
+    title: 'Memory of the idle',
+    about: 'What the gateway\'s process holds more, after garbage collection, for each of 2,000 connections or streams and 10,000 sessions in which nothing happens, once it has seen 10,000 requests. The MCP server is in process and holds next to nothing.',
+    load: () => import('./idle-memory.ts'), limitSeconds: 120,
+  },
   cut: {
     title: 'Revoke to cut',
     about: 'From the call of `CaStore.revoke` (durable on SQLite) until the client sees its open SSE stream end.',
