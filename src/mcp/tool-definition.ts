@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
 import { numberOf, parseLossless, stringifyLossless } from './lossless-json.ts';
+import { isObjectSchema, wrappedSchema } from './output-schema.ts';
 import { scanParamHeaders } from './param-headers.ts';
 import type { ParamHeader } from './param-headers.ts';
 import { isObject } from './read-messages.ts';
@@ -19,9 +20,10 @@ export interface ToolDefinition {
 /**
  * Members that do not count. Everything else does, `_meta` and members of later revisions included:
  * a model is steered by any text that reaches it, and a client by any flag. Icons are pictures for
- * people, often behind signed addresses that differ in each listing.
+ * people, often behind signed addresses that differ in each listing. `execution` (how a task is asked
+ * for) is of the legacy era only, and a definition is one in both.
  */
-const uncounted: ReadonlySet<string> = new Set(['icons']);
+const uncounted: ReadonlySet<string> = new Set(['icons', 'execution']);
 
 /** Longer names nobody calls, and no database has to keep them, nor control characters or half characters. */
 const maxNameLength = 1_024;
@@ -35,7 +37,16 @@ const control = /\p{Cc}/u;
 export const readToolDefinition = (tool: unknown): ToolDefinition | undefined => {
   if (!isObject(tool) || typeof tool.name !== 'string' || !isKeepable(tool.name)) return undefined;
   const counted = Object.fromEntries(Object.entries(tool).filter(([member]) => !uncounted.has(member)));
-  return definitionOf(tool.name, canonicalText(counted), scanParamHeaders(tool.inputSchema));
+  return definitionOf(tool.name, canonicalText(inLegacyForm(counted)), scanParamHeaders(tool.inputSchema));
+};
+
+/** The legacy era has output schemas of objects only: what a modern list says is brought into the form that a legacy list gives it. */
+const inLegacyForm = (tool: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => {
+  const { outputSchema } = tool;
+  if (!isTree(outputSchema) || isObjectSchema(outputSchema)) return tool;
+  // Refuses what is nested too deeply.
+  canonicalText(outputSchema);
+  return { ...tool, outputSchema: wrappedSchema(outputSchema) };
 };
 
 /** Two tools of one name in one list: which of them a client takes is anyone's guess, so both count. */

@@ -3,7 +3,7 @@ import { serverInfoKey } from '../mcp/envelope.ts';
 import { modernRevision } from '../mcp/revisions.ts';
 import { fieldsOf, isFields, without } from './fields.ts';
 import type { Fields } from './fields.ts';
-import { isObjectSchema, wrappedSchema } from './output-schema.ts';
+import { isObjectSchema, wrappedSchema } from '../mcp/output-schema.ts';
 
 /** Methods whose modern results say how long they may be kept. */
 const cacheable: ReadonlySet<string> = new Set(['tools/list', 'prompts/list', 'resources/list', 'resources/templates/list', 'resources/read', 'server/discover']);

@@ -3,7 +3,7 @@ import { paramHeadersOf, scanParamHeaders } from '../mcp/param-headers.ts';
 import type { ParamHeader } from '../mcp/param-headers.ts';
 import { isFields } from './fields.ts';
 import type { Fields } from './fields.ts';
-import { isObjectSchema } from './output-schema.ts';
+import { isObjectSchema } from '../mcp/output-schema.ts';
 
 interface ToolFacts {
   readonly headers: readonly ParamHeader[];

@@ -4,8 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { parseLossless } from '../../src/mcp/lossless-json.ts';
 import { ambiguousDefinition, changedMembers, diffDefinitions, inputSchemaOf, readToolDefinition } from '../../src/mcp/tool-definition.ts';
 import type { ToolDefinition } from '../../src/mcp/tool-definition.ts';
+import { toLegacyResult as translate } from '../../src/translation/results.ts';
 
 const read = (tool: unknown): ToolDefinition => readToolDefinition(tool) ?? expect.fail('the tool has a name');
+
+const toLegacyResult = translate as unknown as (...given: Parameters<typeof translate>) => { readonly tools: readonly Record<string, unknown>[] };
 
 const tool = { name: 'read', title: 'Read', description: 'Reads a file', inputSchema: { type: 'object', properties: { path: { type: 'string' } } }, annotations: { readOnlyHint: true } };
 
@@ -29,7 +32,6 @@ describe('the digest of a definition', () => {
     ['outputSchema', { type: 'object' }],
     ['annotations', { readOnlyHint: false }],
     ['_meta', { ui: { resourceUri: 'ui://other' } }],
-    ['execution', { taskSupport: 'required' }],
     ['a member of a later revision', 'x'],
   ])('differs when %s does', (member, value) => {
     expect(read({ ...tool, [member]: value }).digest).not.toBe(read(tool).digest);
@@ -37,6 +39,14 @@ describe('the digest of a definition', () => {
 
   it('leaves icons out, which differ from listing to listing', () => {
     expect(read({ ...tool, icons: [{ src: 'https://icons.example/a.png?signature=1' }] }).digest).toBe(read(tool).digest);
+  });
+
+  it('is one in both eras', () => {
+    const modern = { ...tool, outputSchema: { $schema: 'https://json-schema.org/draft/2020-12/schema', type: 'array', items: { $ref: '#/$defs/a' }, $defs: { a: { type: 'string' } } } };
+    const legacy: Record<string, unknown> = { ...tool, execution: { taskSupport: 'optional' }, ...toLegacyResult('tools/list', { tools: [modern] }, false).tools.at(0) };
+    expect(legacy.outputSchema).toMatchObject({ type: 'object', required: ['result'] });
+    expect(read(legacy).digest).toBe(read(modern).digest);
+    expect(read({ ...modern, outputSchema: { type: 'array' } }).digest).not.toBe(read(modern).digest);
   });
 
   it('tells integers apart that are one double', () => {

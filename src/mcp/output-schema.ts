@@ -2,8 +2,10 @@
  * Output schemas of tools for the legacy era, where `structuredContent` and its schema must be objects
  * (revision 2025-11-25, tools): anything else goes into the property `result`.
  */
-import { isFields } from './fields.ts';
-import type { Fields } from './fields.ts';
+import { numberOf } from './lossless-json.ts';
+import { isObject } from './read-messages.ts';
+
+type Fields = Readonly<Record<string, unknown>>;
 
 export const isObjectSchema = (schema: Fields): boolean => schema.type === 'object';
 
@@ -25,7 +27,7 @@ const references: ReadonlySet<string> = new Set(['$ref', '$dynamicRef']);
 /** References to the root of the schema lead to its new place. */
 const moved = (value: unknown, position: Position): unknown => {
   if (Array.isArray(value)) return value.map((one: unknown) => moved(one, 'schema'));
-  if (!isFields(value)) return value;
+  if (!isObject(value) || numberOf(value) !== undefined) return value;
   // An identifier of its own is a base of its own: references below it do not lead to our root.
   if (position === 'schema' && typeof value.$id === 'string' && !value.$id.startsWith('#')) return value;
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, position === 'names' ? moved(member, 'schema') : movedKeyword(name, member)]));
