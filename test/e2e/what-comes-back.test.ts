@@ -146,7 +146,7 @@ describe('in the legacy era', () => {
     const session = await openSession(gateway, mine);
     const post = async (method: string, params: object): Promise<readonly Answered[]> => (await session.post({ jsonrpc: '2.0', id: 1, method, params })).messages;
     const [created] = await post('tools/call', { name: 'build', arguments: {}, task: {} });
-    const { taskId } = created?.result?.task as { taskId: string };
+    const taskId = String((created?.result?.task as { taskId?: string } | undefined)?.taskId);
     expect(created?.result?._meta).toStrictEqual({ [relatedTask]: { taskId } });
     const [note, result, ...more] = await post('tasks/result', { taskId });
     expect([note?.method, note?.params?.taskId, more]).toStrictEqual(['notifications/tasks/status', taskId, []]);
