@@ -96,6 +96,7 @@ export class ChangeStream {
     this.#current?.stop.abort();
     this.#current = undefined;
     this.#retry?.abort();
+    this.#retry = undefined;
   }
 
   #flags(): Fields {
@@ -131,7 +132,6 @@ export class ChangeStream {
       if (old !== undefined) old.twin = undefined;
       throw listening.failure ?? new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server did not acknowledge subscriptions/listen');
     }
-    this.#failures = 0;
     this.#current = listening;
     this.#leave(old);
     // The consumer left meanwhile.
@@ -170,14 +170,15 @@ export class ChangeStream {
   }
 
   async #reopenLater(): Promise<void> {
+    if (this.#retry !== undefined) return;
     const retry = (this.#retry = new AbortController());
-    while (!this.#ended && this.#consumer !== undefined && this.#current === undefined) {
+    while (!retry.signal.aborted && this.#consumer !== undefined && this.#current === undefined) {
       const pause = Math.min(reopenMs.longest, reopenMs.first * 2 ** Math.min(this.#failures, 10));
       this.#failures += 1;
       await sleep(pause, undefined, { signal: retry.signal, ref: false }).catch(() => undefined);
-      if (retry.signal.aborted) return;
-      await this.#change().catch(() => undefined);
+      if (!retry.signal.aborted) await this.#change().catch(() => undefined);
     }
+    if (this.#retry === retry) this.#retry = undefined;
   }
 
   #take(message: Fields, listening: Listening): void {
@@ -194,6 +195,7 @@ export class ChangeStream {
     }
     if (!changes.has(method)) return;
     const text = notificationText(method, withoutSubscription(params));
+    this.#failures = 0;
     if (isTold(text, listening)) return;
     this.#consumer?.push({ id: undefined, event: undefined, data: text, retry: undefined });
   }

@@ -2,6 +2,7 @@
  * One call of a modern MCP client at a legacy MCP server. When the server asks its client something, the
  * call is parked: the client gets an `input_required` result, and its retry goes on where this one stands.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { codeOf, SallyportError } from '../errors.ts';
 import { logLevels } from '../mcp/envelope.ts';
 import type { Envelope } from '../mcp/envelope.ts';
@@ -93,10 +94,10 @@ export class LegacyCall implements SessionCall {
     return outlet.answer;
   }
 
-  /** Whether a retry is one of this call: of the same principal, for the same thing. */
+  /** Whether a retry is one of this call: of the same principal, for the same thing. What is decided and recorded of it must be what is executed. */
   isRetriedBy({ method, params, onBehalf }: ModernRequest): boolean {
     const own = this.#request;
-    return onBehalf.principal.id === this.principalId && method === own.method && params.name === own.params.name && params.uri === own.params.uri;
+    return onBehalf.principal.id === this.principalId && method === own.method && ['name', 'uri', 'arguments'].every((member) => isDeepStrictEqual(params[member], own.params[member]));
   }
 
   /** Goes on with what the client answered; what it left out is asked again. */
@@ -155,11 +156,11 @@ export class LegacyCall implements SessionCall {
   }
 
   /** Takes the request back at the MCP server; nobody gets an answer any more. */
-  cancel(reason: string): void {
+  cancel(error: SallyportError): void {
     if (this.#over) return;
+    const reason = error.message;
     const session = this.#session;
     const questions = [...this.#questions.values()];
-    const error = new SallyportError('ERR_UPSTREAM_TIMEOUT', reason);
     this.#release();
     this.#ended.abort(error);
     this.#outlet?.fail(error);
@@ -173,7 +174,7 @@ export class LegacyCall implements SessionCall {
 
   #open(request: ModernRequest): Outlet {
     const { openStreamAfterMs, pendingBytes } = this.#options.limits;
-    const outlet = new Outlet({ signal: request.signal, openStreamAfterMs, pendingBytes, onAbandoned: () => this.cancel('the MCP client does not wait for the answer any more') });
+    const outlet = new Outlet({ signal: request.signal, openStreamAfterMs, pendingBytes, onAbandoned: () => this.cancel(new SallyportError('ERR_HTTP_ABANDONED', 'the MCP client does not wait for the answer any more')) });
     this.#outlet = outlet;
     return outlet;
   }
@@ -261,7 +262,7 @@ export class LegacyCall implements SessionCall {
 
   #expire(): void {
     this.#leaveParking();
-    this.cancel('the MCP client did not answer in time');
+    this.cancel(new SallyportError('ERR_UPSTREAM_TIMEOUT', 'the MCP client did not answer in time'));
   }
 
   #leaveParking(): void {

@@ -51,6 +51,8 @@ const reopenMs = { first: 500, longest: 30_000 } as const;
 const resumeAttempts = 6;
 /** A GET stream that is not there by then may still come, and is hoped for. */
 const streamKnownMs = 1_000;
+/** No call waits longer for its log level. */
+const levelSetMs = 2_000;
 
 export class LegacySession {
   readonly listeners: Listeners;
@@ -182,13 +184,14 @@ export class LegacySession {
     const wanted = [...this.#calls.values()].flatMap(({ logLevel }) => (logLevel === undefined ? [] : [logLevels.indexOf(logLevel)]));
     if (wanted.length === 0) return;
     const level = logLevels[Math.min(...wanted)];
-    if (level === undefined || level === this.#level) return this.#settingLevel;
-    this.#level = level;
-    // One after the other: the last one sent must be the one that holds.
-    this.#settingLevel = this.#settingLevel.then(async () => {
-      await this.ask('logging/setLevel', { level }).catch(() => undefined);
-    });
-    return this.#settingLevel;
+    if (level !== undefined && level !== this.#level) {
+      this.#level = level;
+      // One after the other: the last one sent must be the one that holds.
+      this.#settingLevel = this.#settingLevel.then(async () => {
+        await this.ask('logging/setLevel', { level }).catch(() => undefined);
+      });
+    }
+    await Promise.race([this.#settingLevel, sleep(levelSetMs, undefined, { ref: false })]);
   }
 
   /** The MCP server has ended it: whoever comes next gets another one. Each request at hand learns by itself what became of it. */

@@ -168,6 +168,7 @@ export class ModernCall {
 
   #ask(question: { readonly key: string; readonly method: string; readonly params: Fields | undefined }, signal: AbortSignal): Promise<readonly [string, Fields]> {
     return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
       const onAbort = (): void => {
         this.#session.withdraw(id);
         this.#outlet.send(notificationText('notifications/cancelled', { requestId: id, reason: 'the answer is not needed any more' }));

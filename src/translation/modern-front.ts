@@ -69,16 +69,17 @@ export class ModernFront {
   }
 
   async endPrincipal(principalId: string): Promise<void> {
-    const error = new SallyportError('ERR_UPSTREAM_EXITED', 'what was held for the principal has ended');
-    for (const call of this.#calls) if (call.principalId === principalId) call.cancel('the principal lost its right');
+    const error = new SallyportError('ERR_UPSTREAM_EXITED', 'what was held for the principal has ended: send the request again');
+    for (const call of this.#calls) if (call.principalId === principalId) call.cancel(error);
     await this.#end(([, held]) => held.principalId === principalId, error, 'abrupt');
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#sweeper);
-    for (const call of this.#calls) call.cancel('the gateway is being shut down');
-    await this.#end(() => true, new SallyportError('ERR_DRAINING', 'the upstream is being shut down'), 'graceful');
+    const error = new SallyportError('ERR_DRAINING', 'the upstream is being shut down');
+    for (const call of this.#calls) call.cancel(error);
+    await this.#end(() => true, error, 'graceful');
   }
 
   async #discover({ id, envelope, onBehalf }: ModernRequest): Promise<UpstreamAnswer> {

@@ -21,12 +21,14 @@ export const translated = (upstream: Upstream, options: TranslationOptions): Ups
 
 class TranslatedUpstream implements Upstream {
   readonly name: string;
+  readonly headerless: boolean;
   readonly #upstream: Upstream;
   readonly #modern: ModernFront;
   readonly #legacy: LegacyFront;
 
   constructor(upstream: Upstream, { randomness, log, limits }: TranslationOptions) {
     this.name = upstream.name;
+    this.headerless = upstream.headerless === true;
     this.#upstream = upstream;
     const options = { upstream, randomness, log, limits: { ...defaultTranslationLimits, ...limits } };
     this.#modern = new ModernFront(options);
@@ -46,8 +48,12 @@ class TranslatedUpstream implements Upstream {
   }
 
   async endSession(session: string): Promise<void> {
-    if (this.#legacy.holds(session)) this.#legacy.endSession(session);
-    else await this.#upstream.endSession(session);
+    if (this.#legacy.holds(session)) {
+      this.#legacy.endSession(session);
+      return;
+    }
+    const native = await this.#upstream.eras().catch((): readonly Era[] => ['legacy']);
+    if (native.includes('legacy')) await this.#upstream.endSession(session);
   }
 
   async endPrincipal(principalId: string): Promise<void> {
