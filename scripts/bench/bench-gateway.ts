@@ -29,20 +29,22 @@ export interface BenchGatewayOptions extends GatewaySecrets {
   readonly upstreams: readonly GatewayUpstream[];
   /** Where decisions go: the audit log on SQLite as in a deployment, or nowhere. */
   readonly evidence: 'sqlite' | 'none';
+  /** Default half an hour. */
+  readonly sessionIdleMs?: number;
 }
 
-const limits: GatewayLimits = {
-  bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, answerBytes: 16 * 1024 * 1024, callTimeoutMs: 3_600_000, sessionIdleMs: 1_800_000,
+const limits: Omit<GatewayLimits, 'sessionIdleMs'> = {
+  bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, answerBytes: 16 * 1024 * 1024, callTimeoutMs: 3_600_000,
   sessionsPerPrincipal: 1_000_000, streamsPerPrincipal: 1_000_000, requestsPerPrincipal: 1_000_000, subscriptionsPerPrincipal: 1_000_000, subscribedResourcesPerPrincipal: 1_000_000,
 };
 
 /** Listens on a free loopback port and ends with the process. */
-export const startBenchGateway = async ({ key, cert, issuing, root, policy, upstreams, evidence }: BenchGatewayOptions): Promise<{ readonly gateway: Gateway; readonly port: number }> => {
+export const startBenchGateway = async ({ key, cert, issuing, root, policy, upstreams, evidence, sessionIdleMs = 1_800_000 }: BenchGatewayOptions): Promise<{ readonly gateway: Gateway; readonly port: number }> => {
   const trust = new TrustStore({ issuing: [issuing], roots: [root] });
   const index = new RevocationIndex({ randomness: systemRandomness });
   index.replaceIssuer(trust.issuers[0]?.issuerId ?? '', index.newTable(), { freshUntil: Number.POSITIVE_INFINITY });
   const gateway = new Gateway({
-    identity: { key, cert }, trust, index, policy: parsePolicy(policy), upstreams, limits,
+    identity: { key, cert }, trust, index, policy: parsePolicy(policy), upstreams, limits: { ...limits, sessionIdleMs },
     evidence: evidence === 'none' ? { available: true, enqueue: () => {} } : await auditOnSqlite(),
     allowedHosts: ['localhost', '127.0.0.1'], allowedOrigins: [], minTlsVersion: 'TLSv1.3', auditArguments: 'digest',
     clock: systemClock, randomness: systemRandomness, log: benchLog,

@@ -14,6 +14,8 @@ export interface LightServerJob extends GatewaySecrets {
   readonly tools?: number;
   /** Serves the echo server over stdio too, as the upstream `child`. Default `none`. */
   readonly child?: 'none' | 'echo';
+  /** Default half an hour. */
+  readonly sessionIdleMs?: number;
 }
 
 serveJob(async ({ tools = 0, child = 'none', ...job }: LightServerJob) => {

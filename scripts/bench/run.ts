@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: all suites but the soak, each in a process of its own; `npm run bench -- NAME …`
- * some of them; `npm run bench -- soak [handshakes]`. Prints tables and writes docs/benchmarks.md,
+ * some of them; `npm run bench -- soak [seconds]`. Prints tables and writes docs/benchmarks.md,
  * where suites that did not run keep what they measured last.
  */
 import { fork } from 'node:child_process';

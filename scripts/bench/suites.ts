@@ -65,14 +65,19 @@ export const suites: Readonly<Record<string, Suite>> = {
     about: 'From the parsed message to the decision, on a policy of 201 roles.',
     load: () => import('./policy.ts'), limitSeconds: 60,
   },
+  denial: {
+    title: 'Denied or unknown',
+    about: 'Whether time tells what is there and denied from what is not there: the latency of both answers over one connection, asked for in random order so that both meet the same machine, with names of one length. Of all pairs of one answer and another, the share in which the denied one took longer (Mann–Whitney) is 50 % where nothing can be told; how far it is from that is what has a goal.',
+    load: () => import('./denial-timing.ts'), limitSeconds: 240,
+  },
   json: {
     title: 'Strict JSON',
     about: 'Reading a request body with every check for ambiguity, against `JSON.parse` of the same octets, which has none.',
     load: () => import('./strict-json.ts'), limitSeconds: 60,
   },
   soak: {
-    title: 'Memory over many handshakes',
-    about: '`npm run bench -- soak [handshakes]`: resident memory of the gateway\'s TLS port, after garbage collection, while full handshakes with a client certificate come and go.',
-    load: () => import('./soak.ts'), limitSeconds: 900, alone: true,
+    title: 'Ten minutes of everything',
+    about: '`npm run bench -- soak [seconds]`: memory, after garbage collection, and descriptors of the gateway\'s process before, after a fifth of the time and at the end, while clients of both eras come, call, listen, vanish and are refused as fast as they can, decisions going to the audit log. The last rows say how often.',
+    load: () => import('./soak.ts'), limitSeconds: 1_200, alone: true,
   },
 };
