@@ -27,11 +27,20 @@ describe('an empty policy', () => {
   });
 });
 
+describe('tools that change', () => {
+  it('are allowed unless the policy says otherwise', () => {
+    expect(parsePolicy('')).toMatchObject({ onToolChange: 'allow', onNewTool: 'allow' });
+    expect(parsePolicy('onToolChange: deny\nonNewTool: deny')).toMatchObject({ onToolChange: 'deny', onNewTool: 'deny' });
+  });
+});
+
 describe('a policy is refused with its place', () => {
   it.each([
     ['an unknown key', role('grant: []'), 'p.yaml:3:5: roles.r.grant: unknown key: did you mean grants?'],
     ['an unknown key at the top', 'role: {}', 'p.yaml:1:1: role: unknown key: did you mean roles?'],
     ['an unknown key far from any', 'everything: true', 'p.yaml:1:1: everything: unknown key: known here are roles, bindings, onToolChange, onNewTool'],
+    ['an unknown word for changed tools', 'onToolChange: block', 'p.yaml:1:1: onToolChange: must be allow or deny'],
+    ['no word for new tools', 'onNewTool:', 'p.yaml:1:1: onNewTool: must be allow or deny'],
     ['an unknown key in a grant', role('grants:\n  - { upstream: a, tool: [x], tools: [y] }'), 'p.yaml:4:24: roles.r.grants[0].tool: unknown key: did you mean tools?'],
     ['an unknown key beside arguments', role('grants:\n  - { upstream: a, tools: [{ name: x, argument: {}, arguments: {} }] }'), 'p.yaml:4:43: roles.r.grants[0].tools[0].argument: unknown key: did you mean arguments?'],
     ['an unknown attribute', 'roles: { r: {} }\nbindings: [{ role: r, when: { ou: x } }]', 'p.yaml:2:31: bindings[0].when.ou: unknown key: known here are organizationalUnit, organization, commonName, uri, dns, email, issuer, serial, thumbprint, dangerouslyAnyCertificate'],
