@@ -18,6 +18,7 @@ import { systemClock, systemRandomness } from '../system.ts';
 import type { ServerIdentity } from '../tls/listener.ts';
 import { answerRefusal } from '../tls/refusal.ts';
 import { TrustStore } from '../tls/trust.ts';
+import { ToolWatch } from '../tools/tool-watch.ts';
 import { identityKeySet } from '../upstream/identity-token.ts';
 import { Addresses } from './addresses.ts';
 import { filesIn, openDeployment } from './deployment.ts';
@@ -135,16 +136,22 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const trustOf = (): TrustStore => new TrustStore({ issuing: [authority.issuing.pem], roots: [authority.root.pem] });
   let trust = trustOf();
   const known = { store: store.ca, clock, onError: (error: unknown, serial: string) => logger.warn({ error, serial }, 'first use could not be recorded') };
+  const nodeId = randomUUID();
+  const acknowledge = (seq: number, facts: { readonly connectionsCut: number; readonly millis: number }): void => {
+    store.changes.acknowledge(nodeId, seq, facts).catch((error: unknown) => logger.warn({ error }, 'applied change could not be acknowledged'));
+  };
+  const toolWatch = new ToolWatch({ store: store.tools, changes: store.changes, clock, log: logger, onApplied: (seq) => acknowledge(seq, { connectionsCut: 0, millis: 0 }) });
+  await toolWatch.start();
   const gateway = new Gateway({
     identity: await readServerIdentity(config.directory, passphrase), trust, index, policy, evidence: audit, upstreams,
     limits: { ...config.gateway.limits, answerBytes },
     allowedHosts: config.gateway.allowedHosts, allowedOrigins: config.gateway.allowedOrigins,
     minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, aggregate: config.gateway.aggregate, auditArguments: config.audit.arguments,
+    toolWatch,
     isKnown: (issuerId, serial, thumbprint) => isKnownCertificate(known, issuerId, serial, thumbprint),
     clock, randomness, log: logger,
   });
 
-  const nodeId = randomUUID();
   let cutBefore = 0;
   const source = new StoreSource({
     store: store.ca, changes: store.changes, issuers: [authority.issuing.id, authority.root.id], index, clock,
@@ -152,7 +159,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       const { cutTotal } = gateway.listener.connections;
       const facts = { connectionsCut: cutTotal - cutBefore, millis: Math.max(0, clock.now().getTime() - change.at.getTime()) };
       cutBefore = cutTotal;
-      store.changes.acknowledge(nodeId, change.seq, facts).catch((error: unknown) => logger.warn({ error }, 'applied change could not be acknowledged'));
+      acknowledge(change.seq, facts);
     },
   });
   await source.start();
@@ -276,6 +283,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       await gateway.close(closing);
       await closeServer(publicServer);
       await source.close();
+      await toolWatch.close().catch((error: unknown) => logger.error({ error }, 'what was seen of the tools last could not be recorded'));
       audit.enqueue({ action: 'gateway.stopped', outcome: 'done', time: clock.now(), actor: 'gateway', detail: { node: nodeId } });
       try {
         await audit.close();

@@ -48,6 +48,10 @@ export interface AnswerFilterOptions {
   readonly values: SealedValues;
   /** What upstreams have listed to anybody. */
   readonly names: SeenNames;
+  /** The result of `tools/list`, before anything is taken from it. */
+  readonly onListed?: (params: Fields | undefined, result: Fields) => void;
+  /** The MCP server said that its tools are not what they were. */
+  readonly onToolsChanged?: () => void;
   /** A request got its response. */
   readonly onAnswered: (id: RequestId, failed: boolean) => void;
   /** The MCP server asked the client something that is not let through, and would wait for an answer. */
@@ -164,6 +168,7 @@ export class AnswerFilter {
     let given = result;
     if (isObject(given)) {
       names.note(upstream, asked.method, given);
+      if (asked.method === 'tools/list') this.#options.onListed?.(asked.params, given);
       if (announcing.has(asked.method)) {
         values.noteCapabilities(upstream, asked.method, given);
         given = withoutTellingInstructions(given, { upstream, names, allows, hasAll });
@@ -183,6 +188,7 @@ export class AnswerFilter {
   #fromServer(message: Fields, method: string, text: string): string | undefined {
     const { upstream, allows, era } = this.#options;
     const kind = classifyServerMessage(upstream, message, allows, era);
+    if (method === 'notifications/tools/list_changed') this.#options.onToolsChanged?.();
     const params = isObject(message.params) ? message.params : {};
     if (kind === 'drop' || !this.#concerns(method, params)) {
       if (isRequestId(message.id)) this.#options.onDroppedRequest(message.id);

@@ -10,6 +10,7 @@ import type { Sealer } from '../mcp/sealing.ts';
 import { AnswerFilter } from './answer-filter.ts';
 import { startCallDeadline } from './call-deadline.ts';
 import { CallRecord } from './call-record.ts';
+import type { ToolGuard } from './tool-guard.ts';
 import type { Exchange, Leg } from './exchange.ts';
 import type { Caller, DecidedMessage, EndpointGate } from './gate.ts';
 import type { InFlight, Session, SessionTable } from './sessions.ts';
@@ -21,6 +22,8 @@ export interface CarriageOptions {
   readonly sealer: Sealer;
   readonly values: SealedValues;
   readonly names: SeenNames;
+  /** Absent: how tools are defined is nobody's concern here. */
+  readonly tools?: ToolGuard | undefined;
   /** Protocol revisions that a modern MCP client may speak here. */
   readonly revisions: readonly string[];
   readonly limits: {
@@ -107,7 +110,7 @@ export class Carriage {
   }
 
   #exchange(work: Work, what: Carried & Pick<Exchange, 'signal'>, record: CallRecord): Exchange {
-    const { gate, leg, sealer, sessions, values, names, revisions } = this.#options;
+    const { gate, leg, sealer, sessions, values, names, revisions, tools } = this.#options;
     const { request, response, caller, pending } = work;
     const { principal } = caller;
     const exchange: Exchange = {
@@ -117,7 +120,9 @@ export class Carriage {
         era: what.era, logLevel: what.envelope?.logLevel, subscription: what.subscription,
         upstream: leg.upstream, principal, sealer, values, names, revisions, pending,
         session: () => exchange.session,
-        allows: (action) => gate.decide(principal, action).effect === 'allow',
+        allows: (action) => gate.decide(principal, action).effect === 'allow' && (action.kind !== 'tool' || tools?.objectionTo(work.caller, action.name) === undefined),
+        onListed: (params, result) => tools?.note(work.caller, params, result),
+        onToolsChanged: () => tools?.changed(work.caller),
         isDenied: (action) => gate.decide(principal, action).reason === 'explicitDeny',
         hasClass: (capability) => gate.grantsOf(principal).has(leg.upstream, capability),
         hasAll: (nameClass) => gate.grantsOf(principal).hasAll(leg.upstream, nameClass),

@@ -30,6 +30,7 @@ import type { Caller } from './gate.ts';
 import { isInitialize } from './exchange.ts';
 import type { Quota } from './quota.ts';
 import type { RoleLimits } from './role-limits.ts';
+import type { Ask } from './tool-guard.ts';
 import type { InFlight, Session } from './sessions.ts';
 
 export interface EndpointOptions extends CarriageOptions {
@@ -103,7 +104,7 @@ export class McpEndpoint {
   /** A request that stands on its own: no session, one message, one answer. */
   async #modern(work: Work, front: Front, sealed: ReadMessages, { message: classified, envelope, release }: Extract<Classified, { era: 'modern' }> & { readonly release: () => void }): Promise<void> {
     const { response, caller, pending } = work;
-    const { gate, quota, roleLimits, onModern } = this.#options;
+    const { gate, leg, quota, roleLimits, tools, onModern } = this.#options;
     const { principal } = caller;
     const mayLog = gate.decide(principal, { kind: 'logging', upstream: this.upstream }).effect === 'allow';
     const given = this.#open(principal, mayLog ? sealed : withoutLogLevel(sealed), 'modern');
@@ -113,13 +114,16 @@ export class McpEndpoint {
       ? allowedSubscription(this.upstream, message.params, (action) => gate.decide(principal, action).effect === 'allow', (capability) => gate.grantsOf(principal).has(this.upstream, capability))
       : undefined;
     const read = subscription === undefined ? given : withParams(given, (params) => ({ ...params, notifications: filterOf(subscription, params.notifications) }));
+    const ask: Ask = (method, params) => leg.ask({ principal, roles: gate.grantsOf(principal).roles, era: 'modern', envelope, session: undefined }, method, params);
+    await tools?.prepare(caller, read.messages, ask);
     const admission = gate.admit(caller, read, 'modern');
-    work.decided = true;
     if (admission.outcome === 'refused') {
+      work.decided = true;
       answerRefused(response, admission.answers, { batch: false, era: 'modern' });
       return;
     }
     if (message.kind === 'notification') {
+      work.decided = true;
       // Nothing is in flight that it could be about: what belongs to a request, its own stream carries.
       for (const decided of admission.decisions) gate.record(caller, decided, { outcome: 'allowed', reason: 'notForwarded' });
       response.writeHead(202, { 'content-length': 0 }).end();
@@ -131,8 +135,10 @@ export class McpEndpoint {
       release();
     }
     if (message.method === 'tools/call') work.releases.push(roleLimits.take(principal.id, gate.grantsOf(principal).limits, 1));
+    if (leg.headerless) await tools?.checkHeaders(caller, message, { headers: front.paramHeaders, ask });
     pending.set(message.id, { method: message.method, params: message.params });
     onModern(principal);
+    work.decided = true;
     await this.#carriage.carry(work, { front, era: 'modern', envelope, subscription, session: undefined, call: admission.call, body: read }, admission.decisions);
   }
 
@@ -171,8 +177,11 @@ export class McpEndpoint {
   /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
   async #post(work: Work, front: Front, session: Session | undefined, sealed: ReadMessages): Promise<void> {
     const { response, caller, pending } = work;
-    const body = this.#open(caller.principal, sealed, 'legacy');
-    const admission = this.#options.gate.admit(caller, body, 'legacy');
+    const { gate, leg, tools } = this.#options;
+    const { principal } = caller;
+    const body = this.#open(principal, sealed, 'legacy');
+    await tools?.prepare(caller, body.messages, (method, params) => leg.ask({ principal, roles: gate.grantsOf(principal).roles, era: 'legacy', envelope: undefined, session }, method, params));
+    const admission = gate.admit(caller, body, 'legacy');
     if (admission.outcome === 'refused') {
       work.decided = true;
       answerRefused(response, admission.answers, { batch: body.batch, era: 'legacy' });

@@ -39,9 +39,16 @@ export interface Exchange {
   openSession(upstreamSession: string): Session;
 }
 
+/** What the gateway asks an MCP server by itself, for the principal of an exchange and within its session. */
+export type Asking = Pick<Exchange, 'principal' | 'roles' | 'era' | 'envelope' | 'session'>;
+
 /** Carries an admitted exchange to where the MCP server is, and its answer back. */
 export interface Leg {
   readonly upstream: string;
+  /** Whether the MCP server never sees a header, so that the gateway checks what mirrors the body (mcp.md row 22). */
+  readonly headerless: boolean;
+  /** The result of a request of the gateway's own; rejects with `ERR_UPSTREAM_*` when there is none. */
+  ask(asking: Asking, method: string, params: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>>;
   carry(exchange: Exchange): Promise<void>;
   endSession(session: Session): Promise<void>;
   /** Ends what the upstream holds for a principal without a session. */

@@ -12,7 +12,7 @@ import type { Finding, OpenedMessages } from '../mcp/open-sealed.ts';
 import type { Era } from '../mcp/revisions.ts';
 import { authorize, grantsOf } from '../policy/authorize.ts';
 import type { EffectiveGrants } from '../policy/authorize.ts';
-import type { Action, Decision } from '../policy/decision.ts';
+import type { Action, Decision, DecisionReason } from '../policy/decision.ts';
 import type { Policy } from '../policy/policy.ts';
 
 declare const authorized: unique symbol;
@@ -54,6 +54,8 @@ export interface GateOptions {
   readonly clock: Clock;
   /** `digest` writes the SHA-256 of tool arguments to the audit log, `full` the arguments too. */
   readonly auditArguments: 'digest' | 'full';
+  /** Why a tool that policy grants is refused all the same, if it is. */
+  readonly objectionTo?: ((caller: Caller, tool: string) => DecisionReason | undefined) | undefined;
 }
 
 /** A gate as an endpoint knows it. */
@@ -68,6 +70,7 @@ export class Gate {
   readonly #evidence: Evidence;
   readonly #clock: Clock;
   readonly #auditArguments: 'digest' | 'full';
+  readonly #objectionTo: NonNullable<GateOptions['objectionTo']>;
   #policy: Policy;
   #compiled = new WeakMap<Principal, EffectiveGrants>();
 
@@ -76,6 +79,7 @@ export class Gate {
     this.#evidence = options.evidence;
     this.#clock = options.clock;
     this.#auditArguments = options.auditArguments;
+    this.#objectionTo = options.objectionTo ?? (() => undefined);
   }
 
   get policy(): Policy {
@@ -168,13 +172,18 @@ export class Gate {
     let last: { action: Action; decision: Decision } | undefined;
     for (const named of gate.actions) {
       const action = named.kind === 'tool' && (!exactNumbers || hasLookAlikes(named.arguments)) ? { ...named, ambiguousArguments: true } : named;
-      const decision = this.decide(caller.principal, action);
+      const decision = this.#objected(caller, action, this.decide(caller.principal, action));
       if (decision.effect === 'deny') {
         return { message, decision, action, code: gate.deniedAs ?? (decision.reason === 'argumentsRefused' ? 'ERR_MCP_ARGUMENTS' : 'ERR_MCP_DENIED') };
       }
       last = { action, decision };
     }
     return { message, decision: last?.decision ?? connected, action: last?.action, code: undefined };
+  }
+
+  #objected(caller: Caller, action: Action, decision: Decision): Decision {
+    const reason = decision.effect === 'allow' && action.kind === 'tool' ? this.#objectionTo(caller, action.name) : undefined;
+    return reason === undefined ? decision : { ...decision, effect: 'deny', reason };
   }
 }
 

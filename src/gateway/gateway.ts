@@ -21,6 +21,7 @@ import { createTlsListener } from '../tls/listener.ts';
 import type { RefusedPeer, ServerIdentity, TlsListener } from '../tls/listener.ts';
 import type { TrustStore } from '../tls/trust.ts';
 import type { PeerChecks } from '../tls/verify-peer.ts';
+import type { ToolWatch } from '../tools/tool-watch.ts';
 import { translated } from '../translation/translated.ts';
 import { createHandlerUpstream } from '../upstream/handler-upstream.ts';
 import { gatewayInfo } from '../upstream/gateway-info.ts';
@@ -39,6 +40,7 @@ import type { McpServerOptions } from './mcp-server.ts';
 import { Quota } from './quota.ts';
 import type { QuotaLimits } from './quota.ts';
 import { RoleLimits } from './role-limits.ts';
+import { ToolGuard } from './tool-guard.ts';
 import { RelayLeg } from './relay-leg.ts';
 import { SessionlessCallers } from './sessionless-callers.ts';
 import { SessionTable } from './sessions.ts';
@@ -71,6 +73,8 @@ export interface GatewayParts {
   /** Protocol eras served. Default both. */
   readonly eras?: 'legacy' | 'modern' | 'both' | undefined;
   readonly auditArguments: 'digest' | 'full';
+  /** How tools are defined, and whether they changed. Absent: not watched; nothing may then depend on it. */
+  readonly toolWatch?: ToolWatch | undefined;
   readonly isKnown?: PeerChecks['isKnown'];
   readonly clock: Clock;
   readonly randomness: Randomness;
@@ -105,7 +109,8 @@ export class Gateway {
   constructor(parts: GatewayParts) {
     this.#parts = parts;
     const { clock, randomness, evidence, limits, log } = parts;
-    this.gate = new Gate({ policy: parts.policy, evidence, clock, auditArguments: parts.auditArguments });
+    const tools = parts.toolWatch === undefined ? undefined : new ToolGuard({ watch: parts.toolWatch, policy: () => this.gate.policy });
+    this.gate = new Gate({ policy: parts.policy, evidence, clock, auditArguments: parts.auditArguments, objectionTo: (caller, tool) => tools?.objectionTo(caller, tool) });
     this.listener = createTlsListener({
       ...parts.identity, clock, trust: parts.trust, index: parts.index, isKnown: parts.isKnown, minVersion: parts.minTlsVersion,
       onRefused: (refused) => this.recordRefused(refused),
@@ -118,6 +123,7 @@ export class Gateway {
     this.sessions = new SessionTable({
       clock, randomness, limits,
       onEnd: (session, cause) => {
+        tools?.forget({ upstream: session.upstream, session: session.id, principalId: session.principalId });
         this.#legs.get(session.upstream)?.endSession(session).catch((error: unknown) => log.warn({ error, upstream: session.upstream, cause }, 'upstream session could not be ended'));
       },
     });
@@ -134,7 +140,7 @@ export class Gateway {
       revisions: eras === 'both' ? revisions.map((revision) => revision.name) : modernRevisions,
       onModern: (principal: Principal) => this.#without.seen(principal), onFailure,
     };
-    const byName = new Map([...this.#legs].map(([name, leg]) => [name, new McpEndpoint({ ...common, leg, gate: this.gate, quota })]));
+    const byName = new Map([...this.#legs].map(([name, leg]) => [name, new McpEndpoint({ ...common, leg, gate: this.gate, quota, tools })]));
     const endpoints = this.#endpoints = new Map([...byName].flatMap(([name, endpoint]) => [[this.#pathOf(name), endpoint], [namedPath(name), endpoint]]));
     if (parts.aggregate === true) {
       const gate = new AggregateGate(this.gate, names);

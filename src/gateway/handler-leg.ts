@@ -37,7 +37,7 @@ const passedOn = new Set([
   'host', 'origin', 'accept', 'accept-language', 'content-type', 'user-agent', 'mcp-protocol-version', 'traceparent', 'tracestate', 'baggage',
 ]);
 
-export class HandlerLeg implements Leg {
+export class HandlerLeg implements Pick<Leg, 'upstream' | 'carry' | 'endSession'> {
   readonly #options: HandlerLegOptions;
 
   constructor(options: HandlerLegOptions) {
@@ -85,9 +85,6 @@ export class HandlerLeg implements Leg {
       signal.removeEventListener('abort', onAbort);
     }
   }
-
-  /** A handler keeps nothing for a principal without a session that we could tell it to let go of. */
-  async endPrincipal(): Promise<void> {}
 
   /** Tells the handler what its own MCP client would have told it, so that it lets go of the session. */
   async endSession(session: Session): Promise<void> {

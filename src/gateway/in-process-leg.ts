@@ -1,12 +1,12 @@
 /** An MCP server in this process: requests of an era it speaks go to its handler as they are, the others translated. */
 import type { Upstream } from '../upstream/upstream.ts';
-import type { Exchange, Leg } from './exchange.ts';
+import type { Asking, Exchange, Leg } from './exchange.ts';
 import type { Session } from './sessions.ts';
 
 export interface InProcessLegOptions {
   /** Which eras the handler speaks. */
   readonly handler: Pick<Upstream, 'eras'>;
-  readonly native: Leg;
+  readonly native: Pick<Leg, 'upstream' | 'carry' | 'endSession'>;
   readonly translated: Leg;
 }
 
@@ -21,6 +21,14 @@ export class InProcessLeg implements Leg {
     return this.#options.native.upstream;
   }
 
+  get headerless(): boolean {
+    return this.#options.translated.headerless;
+  }
+
+  ask(asking: Asking, method: string, params: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
+    return this.#options.translated.ask(asking, method, params);
+  }
+
   async carry(exchange: Exchange): Promise<void> {
     await (await this.#legFor(exchange.era)).carry(exchange);
   }
@@ -33,7 +41,7 @@ export class InProcessLeg implements Leg {
     await this.#options.translated.endPrincipal(principalId);
   }
 
-  async #legFor(era: Exchange['era']): Promise<Leg> {
+  async #legFor(era: Exchange['era']): Promise<Pick<Leg, 'carry' | 'endSession'>> {
     const { handler, native, translated } = this.#options;
     return (await handler.eras()).includes(era) ? native : translated;
   }

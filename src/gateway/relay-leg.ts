@@ -9,7 +9,8 @@ import { eventIdBinding, openEventId } from './answer-filter.ts';
 import { drained } from './drained.ts';
 import { gather } from './gathered.ts';
 import { isInitialize } from './exchange.ts';
-import type { Exchange, Leg } from './exchange.ts';
+import type { Asking, Exchange, Leg } from './exchange.ts';
+import { askUpstream } from './ask-upstream.ts';
 import type { Session } from './sessions.ts';
 
 export class RelayLeg implements Leg {
@@ -23,6 +24,14 @@ export class RelayLeg implements Leg {
 
   get upstream(): string {
     return this.#upstream.name;
+  }
+
+  get headerless(): boolean {
+    return this.#upstream.headerless === true;
+  }
+
+  ask(asking: Asking, method: string, params: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
+    return askUpstream(this.#upstream, asking, { method, params });
   }
 
   async carry(exchange: Exchange): Promise<void> {

@@ -46,6 +46,7 @@ export const createStdioUpstream = (options: StdioUpstreamOptions): Upstream => 
 
 class StdioUpstream implements Upstream {
   readonly name: string;
+  readonly headerless = true;
   readonly #options: StdioUpstreamOptions;
   readonly #limits: StdioLimits;
   readonly #launcher: ChildLauncher;

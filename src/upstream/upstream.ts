@@ -44,6 +44,8 @@ export type UpstreamAnswer =
 
 export interface Upstream {
   readonly name: string;
+  /** The MCP server never sees a header: whoever carries to it checks those that mirror the body. */
+  readonly headerless?: boolean;
   /**
    * The eras the MCP server speaks by itself, found out once by asking it (`server/discover`) unless configured.
    * Rejects with `ERR_UPSTREAM_*` while that cannot be found out; then it is asked again next time.
