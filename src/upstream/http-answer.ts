@@ -145,7 +145,7 @@ export class HttpAnswer implements Dispatcher.DispatchHandler {
     if (status >= 300 && status < 400) return this.#error('ERR_UPSTREAM_INVALID', 'the upstream redirects, which is not followed: configure its final url', { status });
     // Never the agent's to solve: a 401 would send its client into OAuth discovery for our own credentials.
     if (status === 401 || status === 403 || status === 407) {
-      return this.#error('ERR_UPSTREAM_INVALID', 'the upstream refused the gateway: check the headers or the certificate configured for it', { status });
+      return this.#error('ERR_UPSTREAM_INVALID', 'the upstream refused the gateway: check the credential, headers or certificate configured for it', { status });
     }
     if (status === 404 && this.#request.era === 'legacy' && this.#request.session !== undefined) {
       return new SallyportError('ERR_MCP_SESSION_UNKNOWN', 'the upstream has ended the session: initialize a new one', { facts: { upstream: this.#upstream } });

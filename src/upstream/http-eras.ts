@@ -100,8 +100,12 @@ export class EraFinder {
       if (answer.session !== undefined) void endSession(answer.session);
       return await this.#read(answer, message);
     } catch (error) {
-      if (error instanceof SallyportError && error.code === 'ERR_UPSTREAM_INVALID' && isRefusal(error.facts['status'])) return undefined;
-      throw error;
+      if (!(error instanceof SallyportError) || error.code !== 'ERR_UPSTREAM_INVALID') throw error;
+      const { status } = error.facts;
+      if (isRefusal(status)) return undefined;
+      if (status !== 401 && status !== 403) throw error;
+      // Where only agents have credentials, the gateway has none to ask with.
+      throw new SallyportError('ERR_UPSTREAM_INVALID', 'the upstream does not let the gateway ask which era it speaks: set its era, or give the gateway a credential of its own', { facts: { ...error.facts, method: message.method }, cause: error });
     } finally {
       clearTimeout(late);
     }

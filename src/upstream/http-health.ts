@@ -41,8 +41,10 @@ export const dial = ({ upstream, target, tls, timeoutMs }: DialOptions): Promise
     socket.resume();
   });
 
-/** PEM texts in the form Node's TLS takes them, without what is undefined. */
-export const connectionOptions = ({ ca, cert, key }: HttpUpstreamTls = {}): { ca?: string; cert?: string; key?: string } => ({
+/** In the form Node's TLS takes it, without what is undefined. */
+export const connectionOptions = ({ ca, cert, key }: HttpUpstreamTls = {}): { rejectUnauthorized: true; ca?: string; cert?: string; key?: string } => ({
+  // Said, so that no environment variable can say otherwise.
+  rejectUnauthorized: true,
   ...(ca === undefined ? {} : { ca }),
   ...(cert === undefined ? {} : { cert }),
   ...(key === undefined ? {} : { key }),

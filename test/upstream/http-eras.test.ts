@@ -73,6 +73,11 @@ describe('the eras of an HTTP upstream', () => {
     expect(await upstream.eras()).toEqual(['modern']);
   });
 
+  it('must be configured where the gateway may not ask', async () => {
+    const { upstream } = await lab.recording((_, response) => response.writeHead(403).end());
+    await expect(upstream.eras()).rejects.toMatchObject({ message: 'the upstream does not let the gateway ask which era it speaks: set its era, or give the gateway a credential of its own', facts: { status: 403, method: 'server/discover' } });
+  });
+
   it('are not known of an upstream that is not there, or keeps silent', async () => {
     const server = createServer();
     const url = await lab.listen(server);

@@ -67,6 +67,21 @@ describe('an upstream that demands a certificate', () => {
     expect(log.entries).toMatchObject([{ level: 'warn', message: 'upstream cannot be reached', facts: { error: { message } } }]);
   });
 
+  it('whose CA is not trusted is not called either where the environment switches verification off', async () => {
+    const { peers, upstream } = await demanding();
+    const before = process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+    process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
+    try {
+      const { upstream: warehouse } = upstream({ ...right(), ca: ours.root.certPem });
+      await expect(warehouse.exchange(query)).rejects.toMatchObject({ code: 'ERR_UPSTREAM_UNREACHABLE' });
+      expect(await warehouse.healthy()).toBe(false);
+    } finally {
+      if (before === undefined) delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+      else process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = before;
+    }
+    expect(peers).toEqual([]);
+  });
+
   it.each(['TLSv1.3', 'TLSv1.2'] as const)('and gets none says so to whoever reads the log (%s)', async (version) => {
     const { peers, upstream } = await demanding({ minVersion: version, maxVersion: version });
     const { upstream: warehouse } = upstream({ ca: theirs.root.certPem, serverName: 'warehouse.internal' });
