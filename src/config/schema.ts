@@ -111,7 +111,7 @@ const variables = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be
 
 /** Enforced by the kernel; where it cannot, they are refused. */
 const commandLimits = z.strictObject({
-  memoryBytes: count(1_048_576, 1_125_899_906_842_624).optional().describe('Private memory of each process (RLIMIT_DATA); Linux only, as are the other limits'),
+  memoryBytes: count(1_048_576, 1_125_899_906_842_624).optional().describe('Private memory of each process (RLIMIT_DATA), of which Node.js reserves about 600 MiB for itself; Linux only, as are the other limits'),
   cpuSeconds: count(1, 31_536_000).optional().describe('Processor time of each process (RLIMIT_CPU)'),
   openFiles: count(16, 1_048_576).optional().describe('Open files of each process (RLIMIT_NOFILE)'),
   processes: count(1, 4_194_304).optional().describe('Processes and threads of the user that the gateway runs as, all together (RLIMIT_NPROC)'),

@@ -4,7 +4,7 @@ import { SallyportError } from '../errors.ts';
 import type { Invocation } from './command.ts';
 
 export interface ResourceLimits {
-  /** Private memory of one process (RLIMIT_DATA); allocations beyond it fail. */
+  /** Private memory of one process (RLIMIT_DATA); allocations beyond it fail. Node.js 26 reserves 575 MiB before it runs anything. */
   readonly memoryBytes?: number | undefined;
   /** Processor time of one process (RLIMIT_CPU); then it gets SIGXCPU. */
   readonly cpuSeconds?: number | undefined;

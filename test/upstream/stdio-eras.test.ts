@@ -31,8 +31,8 @@ describe('the eras of a server on stdio', () => {
     ['of SDK v2', v2StdioCommand, ['legacy', 'modern'], 1],
     ['that speaks the modern one only', fixture('modern-server'), ['modern'], 1],
     ['that ends on what comes before initialize', fixture('strict-v1-server'), ['legacy'], 2],
-    ['that is silent until it is initialized', { ...fixture('scripted-server'), limits: { eraProbeMs: 500 } }, ['legacy'], 1],
-    ['that starts more slowly than one waits', { ...fixture('modern-server', '--both', '--late', '300'), limits: { eraProbeMs: 100 } }, ['legacy', 'modern'], 1],
+    ['that is silent until it is initialized', { ...fixture('scripted-server'), limits: { eraProbeMs: 100 } }, ['legacy'], 1],
+    ['that starts more slowly than one waits', { ...fixture('modern-server', '--both', '--late', '150'), limits: { eraProbeMs: 50 } }, ['legacy', 'modern'], 1],
   ])('%s are found by asking once', async (_what, options, eras, children) => {
     const { upstream, log } = start(options);
     const [first, second] = await Promise.all([upstream.eras(), upstream.eras()]);

@@ -92,9 +92,6 @@ const tools: Record<string, (message: Message, line: string) => void | Promise<v
   },
   closeStdin: () => closeSync(0),
   limits: ({ id }) => respond(id, { limits: readFileSync('/proc/self/limits', 'utf8') }),
-  spin: () => {
-    for (;;);
-  },
 };
 
 const handle = (line: string): void => {
