@@ -1,4 +1,4 @@
-/** An MCP server of both eras that costs nearly nothing, so that what is measured in front of it is the gateway. */
+/** An MCP server of both eras whose tool `begin` makes a task, and that costs nearly nothing, so that what is measured in front of it is the gateway. */
 import type { ServerResponse } from 'node:http';
 import type { NodeMcpHandler } from '../../src/gateway/handler-leg.ts';
 
@@ -10,11 +10,11 @@ export interface LightHandlerOptions {
 interface Asked {
   readonly id?: string | number;
   readonly method?: string;
-  readonly params?: { readonly arguments?: { readonly text?: string }; readonly notifications?: object };
+  readonly params?: { readonly name?: string; readonly arguments?: { readonly text?: string }; readonly notifications?: object };
 }
 
 const serverInfo = { name: 'light', version: '1' };
-const capabilities = { tools: { listChanged: true } };
+const capabilities = { tools: { listChanged: true }, tasks: {}, extensions: { 'io.modelcontextprotocol/tasks': {} } };
 /** What a modern result has besides. */
 const modernFields = { resultType: 'complete', ttlMs: 0, cacheScope: 'private', _meta: { 'io.modelcontextprotocol/serverInfo': serverInfo } };
 
@@ -42,6 +42,7 @@ export const createLightHandler = ({ tools = 0 }: LightHandlerOptions = {}): Nod
       case 'tools/list':
         return answer({ tools: listed });
       case 'tools/call':
+        if (asked.params?.name === 'begin') return answer({ resultType: 'task', taskId: `light-task-${asked.id}`, status: 'working' });
         return answer({ content: [{ type: 'text', text: asked.params?.arguments?.text ?? '' }] });
       case 'subscriptions/listen': {
         openStream(response);

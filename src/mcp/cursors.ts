@@ -23,7 +23,7 @@ export const sealCursor = (sealer: Sealer, of: { readonly owner: Owner; readonly
 
 /** The upstream's own cursor; undefined when this one was not given to this owner by this method. */
 export const openCursor = (sealer: Sealer, of: { readonly owner: Owner; readonly method: string }, cursor: unknown): string | undefined => {
-  const opened = typeof cursor === 'string' ? sealer.open(kind, bindingOf(of), cursor) : undefined;
+  const opened = typeof cursor === 'string' ? sealer.openStable(kind, bindingOf(of), cursor) : undefined;
   return opened === undefined ? undefined : (JSON.parse(opened) as string);
 };
 

@@ -54,21 +54,21 @@ export class Sealer {
       this.#sealed = 0;
     }
     this.#sealed += 1;
-    return this.#sealWith(this.#salt, this.#randomness.bytes(nonceLength), { data: associatedData(kind, binding), value });
+    return this.#sealWith(this.#keyFor(0, this.#salt), this.#salt, { nonce: this.#randomness.bytes(nonceLength), data: associatedData(kind, binding), value });
   }
 
   /**
    * As `seal`, but one kind, binding and value always give the same text, for what clients compare.
    * The nonce is a pseudo-random function of all that is encrypted or authenticated, as in SIV modes
    * (RFC 5297 §2): it repeats only where everything repeats, and then the text is the same and tells
-   * nothing new. Two different values meet in one nonce as rarely as two random nonces do, and the salt
-   * keeps this key apart from every key whose nonces are random.
+   * nothing new. Two different values meet in one nonce as rarely as two random nonces do, and this key is
+   * apart from every key whose nonces are random.
    */
   sealStable(kind: string, binding: string, value: string): string {
     const data = associatedData(kind, binding);
     // The length is in front already: `data` delimits itself, so no two pairs of data and value are one text.
     const nonce = createHmac('sha256', this.#keyFor(0, stableSalt, 'nonce')).update(data).update(value, 'utf8').digest().subarray(0, nonceLength);
-    return this.#sealWith(stableSalt, nonce, { data, value });
+    return this.#sealWith(this.#keyFor(0, stableSalt, 'stable'), stableSalt, { nonce, data, value });
   }
 
   /** The value, or undefined when anything about the text, the kind, the binding or the key is off. */
@@ -77,37 +77,38 @@ export class Sealer {
     // Node reads base64url leniently; only the one spelling that was given out is ours.
     if (bytes.length < saltLength + nonceLength + tagLength || bytes.toString('base64url') !== sealed) return undefined;
     for (let index = 0; index < this.#keys.length; index += 1) {
-      const value = this.#openWith(index, associatedData(kind, binding), bytes);
+      const value = openWith(this.#keyFor(index, bytes.subarray(0, saltLength)), associatedData(kind, binding), bytes);
       if (value !== undefined) return value;
     }
     return undefined;
+  }
+
+  /**
+   * As `open`, for texts of `sealStable`. A text that is none takes as long as one of somebody else: whether it
+   * could be one is no reason to do less.
+   */
+  openStable(kind: string, binding: string, sealed: string): string | undefined {
+    const given = Buffer.from(sealed, 'base64url');
+    const isOurs = given.length >= saltLength + nonceLength + tagLength && given.toString('base64url') === sealed && given.subarray(0, saltLength).equals(stableSalt);
+    const bytes = isOurs ? given : nobodys;
+    let value: string | undefined;
+    for (let index = 0; index < this.#keys.length; index += 1) value ??= openWith(this.#keyFor(index, stableSalt, 'stable'), associatedData(kind, binding), bytes);
+    return isOurs ? value : undefined;
   }
 
   #now(): number {
     return this.#clock?.now().getTime() ?? 0;
   }
 
-  #sealWith(salt: Buffer, nonce: Uint8Array, { data, value }: { data: Buffer; value: string }): string {
-    const cipher = createCipheriv('aes-256-gcm', this.#keyFor(0, salt), nonce);
+  #sealWith(key: Buffer, salt: Buffer, { nonce, data, value }: { nonce: Uint8Array; data: Buffer; value: string }): string {
+    const cipher = createCipheriv('aes-256-gcm', key, nonce);
     cipher.setAAD(data);
     const text = cipher.update(value, 'utf8');
     return Buffer.concat([salt, nonce, text, cipher.final(), cipher.getAuthTag()]).toString('base64url');
   }
 
-  #openWith(index: number, data: Buffer, bytes: Buffer): string | undefined {
-    const nonceEnd = saltLength + nonceLength;
-    const tagStart = bytes.length - tagLength;
-    const decipher = createDecipheriv('aes-256-gcm', this.#keyFor(index, bytes.subarray(0, saltLength)), bytes.subarray(saltLength, nonceEnd), { authTagLength: tagLength });
-    decipher.setAAD(data).setAuthTag(bytes.subarray(tagStart));
-    try {
-      return Buffer.concat([decipher.update(bytes.subarray(nonceEnd, tagStart)), decipher.final()]).toString('utf8');
-    } catch {
-      return undefined;
-    }
-  }
-
   /** The key of one salt: processes that share a master key never share a nonce space. */
-  #keyFor(index: number, salt: Buffer, use: 'sealing' | 'nonce' = 'sealing'): Buffer {
+  #keyFor(index: number, salt: Buffer, use: 'sealing' | 'stable' | 'nonce' = 'sealing'): Buffer {
     const name = `${index}:${use}:${salt.toString('latin1')}`;
     const known = this.#derived.get(name);
     if (known !== undefined) return known;
@@ -135,8 +136,23 @@ const maxSealed = 2 ** 30;
 const keyLifetimeMs = 86_400_000;
 const maxDerived = 64;
 
-/** What no random salt is, but once in 2^128. */
+/** Their keys are told apart by their use, so any salt does. */
 const stableSalt = Buffer.alloc(saltLength);
+
+/** As long as the id of a task usually is, and opened by no key but by an accident of 1 in 2^128. */
+const nobodys = Buffer.alloc(96);
+
+const openWith = (key: Buffer, data: Buffer, bytes: Buffer): string | undefined => {
+  const nonceEnd = saltLength + nonceLength;
+  const tagStart = bytes.length - tagLength;
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(saltLength, nonceEnd), { authTagLength: tagLength });
+  decipher.setAAD(data).setAuthTag(bytes.subarray(tagStart));
+  try {
+    return Buffer.concat([decipher.update(bytes.subarray(nonceEnd, tagStart)), decipher.final()]).toString('utf8');
+  } catch {
+    return undefined;
+  }
+};
 
 /** Lengths first, so that no two pairs of kind and binding give the same octets. */
 const associatedData = (kind: string, binding: string): Buffer => {

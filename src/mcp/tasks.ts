@@ -49,7 +49,7 @@ export class TaskTable {
    * There is more than one origin where a server used an id again, as two children that count from one do.
    */
   open(owner: Owner, text: unknown): { readonly taskId: string; readonly origins: readonly TaskOrigin[] } | undefined {
-    const opened = typeof text === 'string' ? this.#sealer.open(kind, ownedBy(owner), text) : undefined;
+    const opened = typeof text === 'string' ? this.#sealer.openStable(kind, ownedBy(owner), text) : undefined;
     if (opened === undefined || typeof text !== 'string') return undefined;
     const [taskId, method, name] = JSON.parse(opened) as readonly [string, string, string];
     const known = this.known(owner, taskId);
