@@ -20,11 +20,6 @@ export class Reachability {
     this.#options = options;
   }
 
-  /** Failures since it was last reached. */
-  get failures(): number {
-    return this.#failures;
-  }
-
   /** Milliseconds since it was last reached; infinite when it never was. */
   get sinceSuccess(): number {
     return this.#lastSuccess === undefined ? Number.POSITIVE_INFINITY : this.#options.monotonicMs() - this.#lastSuccess;
