@@ -1,6 +1,7 @@
 /** Every command, in the order of --help: one file each, one line each. */
 import { registerAudit } from './audit.ts';
 import type { RegisterCommand } from './cli.ts';
+import { registerClientConfig } from './client-config.ts';
 import { registerConnect } from './connect.ts';
 import { registerCrl } from './crl.ts';
 import { registerDemo } from './demo.ts';
@@ -23,6 +24,7 @@ export const commands: readonly RegisterCommand[] = [
   registerEnroll,
   registerServe,
   registerConnect,
+  registerClientConfig,
   registerRevoke,
   registerInventory,
   registerCrl,
