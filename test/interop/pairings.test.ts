@@ -8,6 +8,7 @@ import { LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/type
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createIdentityFetch } from '../../src/bridge/index.ts';
 import type { IdentityFetch } from '../../src/bridge/index.ts';
+import type { NodeMcpHandler } from '../../src/gateway/handler-leg.ts';
 import { systemClock, systemRandomness } from '../../src/system.ts';
 import { createHttpUpstream } from '../../src/upstream/http.ts';
 import { createStdioUpstream } from '../../src/upstream/stdio.ts';
@@ -17,11 +18,12 @@ import { eventually } from '../support/gateway-requests.ts';
 import { quietLog, startUpstream } from '../support/gateway-upstreams.ts';
 import type { TestUpstream } from '../support/gateway-upstreams.ts';
 import { v1StdioCommand } from '../support/mcp-servers/v1-stdio.ts';
-import { startV2Http } from '../support/mcp-servers/v2.ts';
-import { v2StdioCommand } from '../support/mcp-servers/v2-stdio.ts';
+import { createV2NodeHandler, startV2Http } from '../support/mcp-servers/v2.ts';
+import { modernStdioCommand, v2StdioCommand } from '../support/mcp-servers/v2-stdio.ts';
 
 type ClientKind = 'v1' | 'v2 legacy' | 'v2 modern' | 'v2 auto';
-type ServerKind = 'v1-http' | 'v1-stdio' | 'v1-in-process' | 'v2-http' | 'v2-stdio' | 'v2-in-process';
+/** `modern` ones are v2 servers that speak nothing else. */
+type ServerKind = 'v1-http' | 'v1-stdio' | 'v1-in-process' | 'v2-http' | 'v2-stdio' | 'v2-in-process' | 'modern-http' | 'modern-stdio' | 'modern-in-process';
 
 /** MCP client, MCP server, and the protocol revision in which they meet at the gateway. */
 const pairings: readonly (readonly [ClientKind, ServerKind, string])[] = [
@@ -31,18 +33,36 @@ const pairings: readonly (readonly [ClientKind, ServerKind, string])[] = [
   ['v1', 'v2-http', '2025-11-25'],
   ['v1', 'v2-stdio', '2025-11-25'],
   ['v1', 'v2-in-process', '2025-11-25'],
+  ['v1', 'modern-http', '2025-11-25'],
+  ['v1', 'modern-stdio', '2025-11-25'],
+  ['v1', 'modern-in-process', '2025-11-25'],
   ['v2 legacy', 'v1-http', '2025-11-25'],
   ['v2 legacy', 'v1-stdio', '2025-11-25'],
   ['v2 legacy', 'v1-in-process', '2025-11-25'],
   ['v2 legacy', 'v2-http', '2025-11-25'],
   ['v2 legacy', 'v2-stdio', '2025-11-25'],
   ['v2 legacy', 'v2-in-process', '2025-11-25'],
+  ['v2 legacy', 'modern-http', '2025-11-25'],
+  ['v2 legacy', 'modern-stdio', '2025-11-25'],
+  ['v2 legacy', 'modern-in-process', '2025-11-25'],
+  ['v2 modern', 'v1-http', '2026-07-28'],
+  ['v2 modern', 'v1-stdio', '2026-07-28'],
+  ['v2 modern', 'v1-in-process', '2026-07-28'],
   ['v2 modern', 'v2-http', '2026-07-28'],
   ['v2 modern', 'v2-stdio', '2026-07-28'],
   ['v2 modern', 'v2-in-process', '2026-07-28'],
+  ['v2 modern', 'modern-http', '2026-07-28'],
+  ['v2 modern', 'modern-stdio', '2026-07-28'],
+  ['v2 modern', 'modern-in-process', '2026-07-28'],
+  ['v2 auto', 'v1-http', '2026-07-28'],
+  ['v2 auto', 'v1-stdio', '2026-07-28'],
+  ['v2 auto', 'v1-in-process', '2026-07-28'],
   ['v2 auto', 'v2-http', '2026-07-28'],
   ['v2 auto', 'v2-stdio', '2026-07-28'],
   ['v2 auto', 'v2-in-process', '2026-07-28'],
+  ['v2 auto', 'modern-http', '2026-07-28'],
+  ['v2 auto', 'modern-stdio', '2026-07-28'],
+  ['v2 auto', 'modern-in-process', '2026-07-28'],
 ];
 
 let gateway: TestGateway;
@@ -50,6 +70,11 @@ beforeAll(async () => {
   gateway = await startTestGateway({ upstreams: await startServers() });
 });
 afterAll(() => gateway.close());
+
+it('has every client with every server', () => {
+  const pairs = new Set(pairings.map(([client, server]) => `${client} ${server}`));
+  expect(pairs.size).toBe(new Set(pairings.map(([client]) => client)).size * new Set(pairings.map(([, server]) => server)).size);
+});
 
 it.concurrent.each(pairings)('the %s client and %s meet in %s and do all that both know', async (kind, server, revision) => {
   // Each an agent of its own: what one principal's clients do at once shares a stdio child, whose log messages do not say whom they are for.
@@ -113,6 +138,7 @@ const openV1 = async (url: URL, fetch: IdentityFetch): Promise<AnyClient> => {
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void logged.push(params.data));
   // The SDK's own types do not agree with each other under exactOptionalPropertyTypes.
   await client.connect(transport as Transport);
+  await client.setLoggingLevel('info');
   return {
     ...shared(client), logged,
     revision: () => transport.protocolVersion,
@@ -125,12 +151,13 @@ const openV2 = async (url: URL, fetch: IdentityFetch, mode: VersionNegotiationMo
   const logged: unknown[] = [];
   client.setNotificationHandler('notifications/message', ({ params }) => void logged.push(params.data));
   await client.connect(new TransportV2(url, { fetch }));
+  if (mode === 'legacy') await client.setLoggingLevel('info');
   return {
     ...shared(client), logged,
     revision: () => client.getNegotiatedProtocolVersion(),
     call: (name, args, onProgress) =>
       client.callTool(
-        // A modern MCP server logs only to requests that ask for it.
+        // In the modern revision each request asks for what is logged about it.
         { name, arguments: args, ...(mode === 'legacy' ? {} : { _meta: { 'io.modelcontextprotocol/logLevel': 'info' } }) },
         onProgress === undefined ? {} : { onprogress: ({ progress }) => onProgress(progress) },
       ),
@@ -149,7 +176,8 @@ const shared = (client: Client | ClientV2): Omit<AnyClient, 'revision' | 'call' 
 const startServers = async (): Promise<readonly TestUpstream[]> => {
   const world = { clock: systemClock, randomness: systemRandomness, log: quietLog };
   const other = (upstream: TestUpstream['upstream'], close = async () => undefined as void): TestUpstream => ({ kind: 'other', upstream, received: () => [], headers: () => [], sessions: () => [], close });
-  const v2Http = await startV2Http();
+  const [v2Http, modernHttp] = [await startV2Http(), await startV2Http({ legacy: 'reject' })];
+  const modern = createV2NodeHandler({ legacy: 'reject' });
   return [
     await startUpstream('http', { name: 'v1-http' }),
     other(createStdioUpstream({ ...world, ...v1StdioCommand, name: 'v1-stdio' })),
@@ -157,5 +185,8 @@ const startServers = async (): Promise<readonly TestUpstream[]> => {
     other(createHttpUpstream({ name: 'v2-http', url: v2Http.url, log: quietLog }), () => v2Http.close()),
     other(createStdioUpstream({ ...world, ...v2StdioCommand, name: 'v2-stdio' })),
     await startUpstream('v2', { name: 'v2-in-process' }),
+    other(createHttpUpstream({ name: 'modern-http', url: modernHttp.url, log: quietLog }), () => modernHttp.close()),
+    other(createStdioUpstream({ ...world, ...modernStdioCommand, name: 'modern-stdio' })),
+    other({ name: 'modern-in-process', handler: modern.handle as NodeMcpHandler }, () => modern.close()),
   ];
 };

@@ -52,16 +52,21 @@ export const createV2Server = (): McpServer => {
   return server;
 };
 
-/** `.fetch` fits `protectFetch()`; `toNodeHandler` of it fits `protect()`. */
-export const createV2Handler = (): McpHttpHandler => createMcpHandler(() => createV2Server());
+export interface V2Options {
+  /** `reject`: the modern revision and no other. Default `stateless`. */
+  readonly legacy?: 'stateless' | 'reject';
+}
 
-export const createV2NodeHandler = (): { readonly handle: ReturnType<typeof toNodeHandler>; readonly close: () => Promise<void> } => {
-  const handler = createV2Handler();
+/** `.fetch` fits `protectFetch()`; `toNodeHandler` of it fits `protect()`. */
+export const createV2Handler = (options: V2Options = {}): McpHttpHandler => createMcpHandler(() => createV2Server(), options);
+
+export const createV2NodeHandler = (options: V2Options = {}): { readonly handle: ReturnType<typeof toNodeHandler>; readonly close: () => Promise<void> } => {
+  const handler = createV2Handler(options);
   return { handle: toNodeHandler(handler), close: () => handler.close() };
 };
 
-export const startV2Http = async (): Promise<Loopback> => {
-  const { handle, close } = createV2NodeHandler();
+export const startV2Http = async (options: V2Options = {}): Promise<Loopback> => {
+  const { handle, close } = createV2NodeHandler(options);
   const loopback = await serveOnLoopback((request, response) => {
     // The SDK's own types do not fit node:http's under exactOptionalPropertyTypes.
     void handle(request as Parameters<typeof handle>[0], response);
