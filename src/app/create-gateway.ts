@@ -23,7 +23,7 @@ import { identityKeySet } from '../upstream/identity-token.ts';
 import { Addresses } from './addresses.ts';
 import { filesIn, openDeployment } from './deployment.ts';
 import type { Deployment } from './deployment.ts';
-import { identityKeyOf } from './identity-key.ts';
+import { identityKeyOf, sealingKeyOf } from './own-key.ts';
 import { isKnownCertificate } from './known-certificates.ts';
 import { closeServer, listenOn } from './listen-on.ts';
 import { createLogger } from './log.ts';
@@ -147,7 +147,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     limits: { ...config.gateway.limits, answerBytes },
     allowedHosts: config.gateway.allowedHosts, allowedOrigins: config.gateway.allowedOrigins,
     minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, aggregate: config.gateway.aggregate, auditArguments: config.audit.arguments,
-    toolWatch,
+    toolWatch, sealingKey: await sealingKeyOf(config.directory, { passphrase, randomness }),
     isKnown: (issuerId, serial, thumbprint) => isKnownCertificate(known, issuerId, serial, thumbprint),
     clock, randomness, log: logger,
   });

@@ -25,6 +25,8 @@ export const filesIn = (directory: string) =>
     serverKey: join(directory, 'keys', 'server.key.pem'),
     /** Signs what upstreams learn about callers. Made when it is first needed. */
     identityKey: join(directory, 'keys', 'identity.key.pem'),
+    /** Seals what comes back. Made when it is first needed. */
+    sealingKey: join(directory, 'keys', 'sealing.key.pem'),
     auditKey: join(directory, 'keys', 'audit.key.pem'),
     /** What verifies the audit log: give copies to those who must not have to trust this machine. */
     auditVerifierKey: join(directory, 'audit.vkey'),

@@ -68,12 +68,14 @@ export interface GatewayParts {
   readonly allowedHosts: readonly string[];
   readonly allowedOrigins: readonly string[];
   readonly minTlsVersion: 'TLSv1.3' | 'TLSv1.2';
+  /** 32 octets, the same at every gateway that a client may meet. Default: random, so that what was sealed opens here only, until the end. */
+  readonly sealingKey?: Uint8Array | undefined;
   /** Whether `/mcp` offers all upstreams as one. Default false. */
   readonly aggregate?: boolean | undefined;
   /** Protocol eras served. Default both. */
   readonly eras?: 'legacy' | 'modern' | 'both' | undefined;
   readonly auditArguments: 'digest' | 'full';
-  /** How tools are defined, and whether they changed. Absent: not watched; nothing may then depend on it. */
+  /** How tools are defined, and whether they changed. Absent: a policy that depends on it grants no tool. */
   readonly toolWatch?: ToolWatch | undefined;
   readonly isKnown?: PeerChecks['isKnown'];
   readonly clock: Clock;
@@ -110,12 +112,12 @@ export class Gateway {
     this.#parts = parts;
     const { clock, randomness, evidence, limits, log } = parts;
     const tools = parts.toolWatch === undefined ? undefined : new ToolGuard({ watch: parts.toolWatch, policy: () => this.gate.policy });
-    this.gate = new Gate({ policy: parts.policy, evidence, clock, auditArguments: parts.auditArguments, objectionTo: (caller, tool) => tools?.objectionTo(caller, tool) });
+    this.gate = new Gate({ policy: parts.policy, evidence, clock, auditArguments: parts.auditArguments, objectionTo: (caller, tool) => (tools === undefined ? unwatched(this.gate.policy) : tools.objectionTo(caller, tool)) });
     this.listener = createTlsListener({
       ...parts.identity, clock, trust: parts.trust, index: parts.index, isKnown: parts.isKnown, minVersion: parts.minTlsVersion,
       onRefused: (refused) => this.recordRefused(refused),
     });
-    const sealer = new Sealer({ key: randomness.bytes(32), randomness, clock });
+    const sealer = new Sealer({ key: parts.sealingKey ?? randomness.bytes(32), randomness, clock });
     const served = parts.upstreams.map((upstream) => serve(upstream, { sealer, randomness, answerBytes: limits.answerBytes, log }));
     this.#upstreams = served.map(({ upstream }) => upstream);
     const legs = new Map(served.map(({ upstream, leg }) => [upstream.name, leg]));
@@ -145,7 +147,7 @@ export class Gateway {
     if (parts.aggregate === true) {
       const gate = new AggregateGate(this.gate, names);
       const upstream = translated(this.#aggregateOf(byName, gate), { randomness, log: quietly(log) });
-      const leg = new RelayLeg(upstream, sealer);
+      const leg = new RelayLeg(upstream, { sealer, randomness });
       legs.set(aggregateName, leg);
       // A quota of its own: what goes on from here is counted where it arrives.
       endpoints.set(aggregatePath, new McpEndpoint({ ...common, leg, gate, quota: new Quota(limits) }));
@@ -308,6 +310,9 @@ export class Gateway {
   }
 }
 
+/** Where definitions are not watched, a policy that depends on them grants no tool. */
+const unwatched = ({ onToolChange, onNewTool }: Policy): 'toolUnlisted' | undefined => (onToolChange === 'deny' || onNewTool === 'deny' ? 'toolUnlisted' : undefined);
+
 /** What ends the sessions of a certificate, not only its connections. */
 const forGood: ReadonlySet<string> = new Set(['ERR_PEER_REVOKED', 'ERR_PEER_UNTRUSTED']);
 
@@ -323,11 +328,11 @@ const serve = (given: GatewayUpstream, { sealer, randomness, answerBytes, log: g
   const log = quietly(gatewayLog);
   if (!('handler' in given)) {
     const upstream = translated(given, { randomness, log });
-    return { upstream, leg: new RelayLeg(upstream, sealer) };
+    return { upstream, leg: new RelayLeg(upstream, { sealer, randomness }) };
   }
   const handler = createHandlerUpstream({ ...given, authInfo: authInfoOf, limits: { answerBytes }, log });
   const upstream = translated(handler, { randomness, log });
-  return { upstream, leg: new InProcessLeg({ handler, native: new HandlerLeg({ ...given, sealer, maxAnswerBytes: answerBytes }), translated: new RelayLeg(upstream, sealer) }) };
+  return { upstream, leg: new InProcessLeg({ handler, native: new HandlerLeg({ ...given, sealer, maxAnswerBytes: answerBytes }), translated: new RelayLeg(upstream, { sealer, randomness }) }) };
 };
 
 /** For what reports in more detail than the gateway does. */
