@@ -112,11 +112,11 @@ const completion = (upstream: string, params: Params): Gate => {
 export const resourceOrTemplate = (upstream: string, uri: string): Action =>
   uri.includes('{') ? { kind: 'resourceTemplate', upstream, uriTemplate: uri } : { kind: 'resource', upstream, uri };
 
-/** A task belongs to whom it was given to (see open-sealed.ts), and what it came from must still be allowed. */
+/** A task belongs to whom it was given to (see open-sealed.ts), and its tool must still be allowed. */
 const ofTask = (upstream: string, _params: Params, finding: Finding | undefined): Gate =>
-  finding?.origins === undefined
+  finding?.tools === undefined
     ? { kind: 'refused', code: 'ERR_MCP_TASK_UNKNOWN' }
-    : { kind: 'actions', actions: finding.origins.map((origin) => taskAction(upstream, origin)), deniedAs: 'ERR_MCP_TASK_UNKNOWN' };
+    : { kind: 'actions', actions: finding.tools.map((tool) => taskAction(upstream, tool)), deniedAs: 'ERR_MCP_TASK_UNKNOWN' };
 
 const logging = (upstream: string, params: Params): Gate => {
   if (!logLevels.has(text(params, 'level'))) throw invalid('params.level must be a syslog severity');

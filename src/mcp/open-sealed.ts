@@ -12,7 +12,7 @@ import { openState } from './request-state.ts';
 import type { Era } from './revisions.ts';
 import type { Owner, Sealer } from './sealing.ts';
 import { taskAction } from './tasks.ts';
-import type { TaskOrigin, TaskTable } from './tasks.ts';
+import type { TaskTable } from './tasks.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -20,8 +20,8 @@ type Fields = Readonly<Record<string, unknown>>;
 export interface Finding {
   /** Something in it was not given to this principal, for this. */
   readonly refused?: GateErrorCode;
-  /** The task it is about came from these requests. */
-  readonly origins?: readonly TaskOrigin[];
+  /** The task it is about came from calls of these tools. */
+  readonly tools?: readonly string[];
 }
 
 export interface OpenedMessages extends ReadMessages {
@@ -101,7 +101,7 @@ const openRequest = ({ id, method, params = {} }: JsonRpcRequest, edits: Edit[],
     const task = tasks.open(owner, params.taskId);
     if (task === undefined) return { refused: 'ERR_MCP_TASK_UNKNOWN' };
     edits.push({ path: ['params', 'taskId'], value: task.taskId });
-    return { origins: task.origins };
+    return { tools: task.tools };
   }
   const { notifications } = params;
   if (method === 'subscriptions/listen' && isObject(notifications) && Array.isArray(notifications.taskIds)) {
@@ -109,7 +109,7 @@ const openRequest = ({ id, method, params = {} }: JsonRpcRequest, edits: Edit[],
     const kept = (notifications.taskIds as readonly unknown[]).flatMap((text) => {
       if (typeof text !== 'string') return [text];
       const task = tasks.open(owner, text);
-      return task?.origins.every((origin) => allows(taskAction(owner.upstream, origin))) === true ? [task.taskId] : [];
+      return task?.tools.every((tool) => allows(taskAction(owner.upstream, tool))) === true ? [task.taskId] : [];
     });
     edits.push({ path: ['params', 'notifications', 'taskIds'], value: kept });
   }

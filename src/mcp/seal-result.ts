@@ -3,7 +3,6 @@ import { SallyportError } from '../errors.ts';
 import type { Action } from '../policy/decision.ts';
 import { sealCursor } from './cursors.ts';
 import { relatedTaskKey } from './envelope.ts';
-import { nameMemberOf } from './era.ts';
 import { isAboutTask } from './open-sealed.ts';
 import { isObject, isRequestId } from './read-messages.ts';
 import { sealState } from './request-state.ts';
@@ -55,7 +54,7 @@ export const sealServerParams = (method: string, params: Fields, context: SealCo
   const { tasks, owner, allows } = context;
   if (aboutTaskStatus.has(method)) {
     const known = tasks.known(owner, params.taskId);
-    if (known === undefined || !allows(taskAction(owner.upstream, known))) return undefined;
+    if (known === undefined || !allows(taskAction(owner.upstream, known.tool))) return undefined;
     const sealed: Fields = { ...params, taskId: known.text };
     return sealRelatedTask(isObject(sealed.result) ? { ...sealed, result: sealRelatedTask(sealed.result, context) } : sealed, context);
   }
@@ -102,11 +101,10 @@ const isNewTask = (result: Fields): boolean => result.resultType === 'task';
 
 const sealNewTask = ({ method, params }: Asked, taskId: unknown, { tasks, owner }: SealContext): string => {
   if (typeof taskId !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a task without taskId');
-  const member = nameMemberOf(method);
-  const name = member === undefined ? undefined : params?.[member];
-  if (typeof name !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a task for a request that makes none');
+  const tool = method === 'tools/call' ? params?.name : undefined;
+  if (typeof tool !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a task for a request that makes none');
   const progressToken = isObject(params?._meta) ? params._meta.progressToken : undefined;
-  return tasks.seal(owner, taskId, { method, name, progressToken: isRequestId(progressToken) ? progressToken : undefined });
+  return tasks.seal(owner, taskId, { tool, progressToken: isRequestId(progressToken) ? progressToken : undefined });
 };
 
 /** Those the principal started here and could fetch; a server may list what others started. */
@@ -114,7 +112,7 @@ const ownTasks = (listed: unknown, { tasks, owner, allows }: SealContext): reado
   if (!Array.isArray(listed)) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a result without the array tasks');
   return (listed as readonly unknown[]).flatMap((task) => {
     const known = isObject(task) ? tasks.known(owner, task.taskId) : undefined;
-    return known === undefined || !allows(taskAction(owner.upstream, known)) ? [] : [{ ...(task as Fields), taskId: known.text }];
+    return known === undefined || !allows(taskAction(owner.upstream, known.tool)) ? [] : [{ ...(task as Fields), taskId: known.text }];
   });
 };
 

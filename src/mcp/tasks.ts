@@ -8,14 +8,9 @@ import type { Owner, Sealer } from './sealing.ts';
 import type { Action } from '../policy/decision.ts';
 import type { RequestId } from './message.ts';
 
-/** The request that a task came from. */
-export interface TaskOrigin {
-  readonly method: string;
-  /** Of the tool; a prompt's name or a resource's URI should a server make tasks of those. */
-  readonly name: string;
-}
-
-export interface KnownTask extends TaskOrigin {
+export interface KnownTask {
+  /** Whose call made it. */
+  readonly tool: string;
   /** What the client calls it. */
   readonly text: string;
   /** The progress of its request goes on until the task ends. */
@@ -37,26 +32,25 @@ export class TaskTable {
     this.#sealer = sealer;
   }
 
-  /** The client's id of a task that a request has just made: the same for the same task. */
-  seal(owner: Owner, taskId: string, { method, name, progressToken }: TaskOrigin & { readonly progressToken?: RequestId | undefined }): string {
-    const text = this.#sealer.sealStable(kind, ownedBy(owner), JSON.stringify([taskId, method, name]));
-    this.#remember(owner, taskId, { method, name, text, progressToken });
+  /** The client's id of a task that a call has just made: the same for the same task. */
+  seal(owner: Owner, taskId: string, { tool, progressToken }: Pick<KnownTask, 'tool' | 'progressToken'>): string {
+    const text = this.#sealer.sealStable(kind, ownedBy(owner), JSON.stringify([taskId, tool]));
+    this.#remember(owner, taskId, { tool, text, progressToken });
     return text;
   }
 
   /**
-   * The upstream's id and what the task came from; undefined when the id was not given to this owner.
-   * There is more than one origin where a server used an id again, as two children that count from one do.
+   * The upstream's id and the tool; undefined when the id was not given to this owner. There is more than one
+   * tool where a server used an id again, as two children that count from one do.
    */
-  open(owner: Owner, text: unknown): { readonly taskId: string; readonly origins: readonly TaskOrigin[] } | undefined {
+  open(owner: Owner, text: unknown): { readonly taskId: string; readonly tools: readonly string[] } | undefined {
     const opened = typeof text === 'string' ? this.#sealer.openStable(kind, ownedBy(owner), text) : undefined;
     if (opened === undefined || typeof text !== 'string') return undefined;
-    const [taskId, method, name] = JSON.parse(opened) as readonly [string, string, string];
+    const [taskId, tool] = JSON.parse(opened) as readonly [string, string];
     const known = this.known(owner, taskId);
     // It may have been sealed by another process, or longer ago than this one remembers.
-    this.#remember(owner, taskId, known ?? { method, name, text, progressToken: undefined });
-    const reused = known !== undefined && (known.method !== method || known.name !== name);
-    return { taskId, origins: [{ method, name }, ...(reused ? [{ method: known.method, name: known.name }] : [])] };
+    this.#remember(owner, taskId, known ?? { tool, text, progressToken: undefined });
+    return { taskId, tools: known === undefined || known.tool === tool ? [tool] : [tool, known.tool] };
   }
 
   known(owner: Owner, taskId: unknown): KnownTask | undefined {
@@ -84,12 +78,8 @@ export class TaskTable {
   }
 }
 
-/** What the owner must be allowed now to have anything of a task. Without arguments: some call of its tool. */
-export const taskAction = (upstream: string, { method, name }: TaskOrigin): Action => {
-  if (method === 'prompts/get') return { kind: 'prompt', upstream, name };
-  if (method === 'resources/read') return { kind: 'resource', upstream, uri: name };
-  return { kind: 'tool', upstream, name };
-};
+/** What the owner must be allowed now to have anything of a task: some call of its tool. */
+export const taskAction = (upstream: string, tool: string): Action => ({ kind: 'tool', upstream, name: tool });
 
 const kind = 'task';
 

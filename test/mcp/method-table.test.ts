@@ -92,7 +92,7 @@ describe('what an MCP client sends', () => {
 
   describe('about a task', () => {
     const tool = { kind: 'tool', upstream: 'files', name: 'echo' };
-    const found = { origins: [{ method: 'tools/call', name: 'echo' }] };
+    const found = { tools: ['echo'] };
 
     test.each<[string, readonly Era[]]>([['tasks/get', ['legacy', 'modern']], ['tasks/cancel', ['legacy', 'modern']], ['tasks/result', ['legacy']], ['tasks/update', ['modern']]])('%s in %j asks for some call of its tool, and does not exist elsewhere', (method, eras) => {
       for (const era of ['legacy', 'modern'] as const) {
@@ -105,7 +105,7 @@ describe('what an MCP client sends', () => {
     });
 
     test('an id that two requests had needs both', () => {
-      expect(actionsOf('files', request('tasks/get'), 'legacy', { origins: [...found.origins, { method: 'tools/call', name: 'rm' }] })).toMatchObject({ actions: [tool, { ...tool, name: 'rm' }] });
+      expect(actionsOf('files', request('tasks/get'), 'legacy', { tools: [...found.tools, 'rm'] })).toMatchObject({ actions: [tool, { ...tool, name: 'rm' }] });
     });
   });
 

@@ -170,7 +170,7 @@ describe('tasks', () => {
   test.each(['tasks/get', 'tasks/result', 'tasks/update', 'tasks/cancel'])('%s goes on with the upstream\'s id, and the gate learns the tool', (method) => {
     const opened = open(request(method, { taskId: create('T2'), ...declared }), mine, 'modern');
     expect(paramsOf(opened)).toStrictEqual([{ taskId: 'T2', ...declared }]);
-    expect(opened.findings).toStrictEqual([{ origins: [{ method: 'tools/call', name: 'build' }] }]);
+    expect(opened.findings).toStrictEqual([{ tools: ['build'] }]);
     expectOne(opened);
   });
 
@@ -218,14 +218,14 @@ describe('tasks', () => {
     const { sealer, clock, values: first } = newValues();
     const taskId = create('T5', { from: first });
     const second = new SealedValues({ sealer, clock });
-    expect(open(request('tasks/get', { taskId }), mine, 'legacy', second).findings).toStrictEqual([{ origins: [{ method: 'tools/call', name: 'build' }] }]);
+    expect(open(request('tasks/get', { taskId }), mine, 'legacy', second).findings).toStrictEqual([{ tools: ['build'] }]);
     expect(second.result({ method: 'tasks/get', params: { taskId: 'T5' } }, { taskId: 'T5' }, mine)).toStrictEqual({ taskId });
   });
 
   test('whose id a server uses again need both tools', () => {
     const first = create('7', { name: 'build' });
     create('7', { name: 'destroy' });
-    expect(open(request('tasks/get', { taskId: first })).findings).toStrictEqual([{ origins: [{ method: 'tools/call', name: 'build' }, { method: 'tools/call', name: 'destroy' }] }]);
+    expect(open(request('tasks/get', { taskId: first })).findings).toStrictEqual([{ tools: ['build', 'destroy'] }]);
   });
 
   test('are listed to their owner alone, and only while their tool is allowed', () => {
@@ -245,10 +245,10 @@ describe('tasks', () => {
     for (let index = 1; index <= 1_000; index += 1) create(String(index), { from: own });
     const listed = own.result({ method: 'tasks/list', params: {} }, { tasks: [{ taskId: '0' }, { taskId: '1' }] }, mine).tasks as readonly unknown[];
     expect(listed).toHaveLength(1);
-    expect(open(request('tasks/get', { taskId: first }), mine, 'legacy', own).findings).toStrictEqual([{ origins: [{ method: 'tools/call', name: 'build' }] }]);
+    expect(open(request('tasks/get', { taskId: first }), mine, 'legacy', own).findings).toStrictEqual([{ tools: ['build'] }]);
   });
 
-  test.each<[string, unknown, Record<string, unknown>]>([['tools/call', undefined, { name: 'build' }], ['tools/call', 7, { name: 'build' }], ['tools/call', 'T', {}], ['tools/list', 'T', {}]])('%s that makes the task %j of %j is an error of the server', (method, taskId, params) => {
+  test.each<[string, unknown, Record<string, unknown>]>([['tools/call', undefined, { name: 'build' }], ['tools/call', 7, { name: 'build' }], ['tools/call', 'T', {}], ['tools/list', 'T', {}], ['prompts/get', 'T', { name: 'greet' }]])('%s that makes the task %j of %j is an error of the server', (method, taskId, params) => {
     expect(() => values.result({ method, params }, { resultType: 'task', taskId }, mine)).toThrow(invalid);
   });
 
