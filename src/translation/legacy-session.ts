@@ -49,8 +49,8 @@ export interface LegacySessionOptions {
 const ownRequestMs = 30_000;
 const reopenMs = { first: 500, longest: 30_000 } as const;
 const resumeAttempts = 6;
-/** A GET stream that is not there by then may still come, and is hoped for. */
-const streamKnownMs = 1_000;
+/** A GET stream that was not refused by then is hoped for: some servers say nothing before there is something to say. */
+const streamKnownMs = 150;
 /** No call waits longer for its log level. */
 const levelSetMs = 2_000;
 
@@ -115,7 +115,7 @@ export class LegacySession {
 
   /** Whether the MCP server can tell of changes. */
   async canListen(): Promise<boolean> {
-    await Promise.race([this.#streamKnown.promise, sleep(streamKnownMs, undefined, { ref: false })]);
+    await this.#streamKnown.promise;
     return this.#canListen;
   }
 
@@ -291,6 +291,7 @@ export class LegacySession {
     let failures = 0;
     // Without a session nobody could tell whose changes they are.
     if (this.#id === undefined) this.#withoutStream();
+    setTimeout(() => this.#streamKnown.resolve(), streamKnownMs).unref();
     while (!signal.aborted && this.#canListen) {
       try {
         const answer = await this.#exchange('GET', undefined, { signal, lastEventId });
