@@ -77,6 +77,103 @@ describe('what a server asks', () => {
   });
 });
 
+describe('what a server tells', () => {
+  const note = (method: string, params?: object) => event(JSON.stringify({ jsonrpc: '2.0', method, ...(params === undefined ? {} : { params }) }));
+  const told = (filter: AnswerFilter, ...args: Parameters<typeof note>): boolean => filter.event(note(...args)) !== undefined;
+
+  it('about progress is for requests in flight here or in the session, and for tasks', () => {
+    const asking = (progressToken: unknown): InFlight => ({ method: 'tools/call', params: { name: 'echo', _meta: { progressToken } } });
+    const values = new SealedValues({ sealer, clock: { now: () => new Date() } });
+    const { filter } = filterOf([[1, asking('p1')]], { session: () => session, values });
+    const session = sessionOf([[2, asking(2)]]);
+    const hears = (progressToken: unknown): boolean => told(filter, 'notifications/progress', { progressToken, progress: 1 });
+    expect([hears('p1'), hears(2), hears('2'), hears('p3'), hears(null)]).toEqual([true, true, false, false, false]);
+    filter.event(event('{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"upstream-1","status":"working"}}'));
+    expect([hears('p1'), filterOf([], { values }).filter.event(note('notifications/progress', { progressToken: 'p1', progress: 2 })) !== undefined]).toEqual([true, true]);
+    expect(told(filterOf([], { values, principal: principalNamed('thief') }).filter, 'notifications/progress', { progressToken: 'p1', progress: 2 })).toBe(false);
+    filter.event(event('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}'));
+    expect(hears(2)).toBe(false);
+  });
+
+  it('in its log is for those with the grant, and in the modern era for requests that ask for it', () => {
+    const log = ['notifications/message', { level: 'info', data: 'x' }] as const;
+    const granted = { allows: () => true };
+    expect(told(filterOf([], granted).filter, ...log)).toBe(true);
+    expect(told(filterOf([]).filter, ...log)).toBe(false);
+    expect(told(filterOf([], { ...granted, era: 'modern' }).filter, ...log)).toBe(false);
+    expect(told(filterOf([], { ...granted, era: 'modern', logLevel: 'info' }).filter, ...log)).toBe(true);
+    expect(told(filterOf([], { era: 'modern', logLevel: 'info' }).filter, ...log)).toBe(false);
+  });
+
+  it('about changed lists is for those who may have something of them', () => {
+    const { filter } = filterOf([], { hasClass: (capability) => capability === 'tools' });
+    expect([told(filter, 'notifications/tools/list_changed'), told(filter, 'notifications/prompts/list_changed'), told(filter, 'notifications/resources/list_changed')]).toEqual([true, false, false]);
+  });
+
+  it('about an elicitation that is complete is for the session that was asked', () => {
+    const [session, other] = [sessionOf(), sessionOf()];
+    const complete = (id: unknown, of: Session | undefined, filter = filterOf([], { session: () => of }).filter): boolean => told(filter, 'notifications/elicitation/complete', { elicitationId: id });
+    filterOf([], { session: () => session }).filter.event(event('{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"mode":"url","elicitationId":"e1","url":"https://x.example","message":"m"}}'));
+    filterOf([[1, { method: 'tools/call', params: { name: 'echo' } }]], { session: () => session }).filter.event(event('{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","elicitationId":"e2"},null,{}]}}}'));
+    expect([complete('e1', session), complete('e2', session), complete('e1', other), complete('e3', session), complete(undefined, session), complete('e1', undefined)]).toEqual([true, true, false, false, false, false]);
+    const alone = filterOf([]).filter;
+    alone.event(event('{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"elicitationId":"e4"}}'));
+    expect(complete('e4', undefined, alone)).toBe(true);
+  });
+
+  it('about a task reaches its owner by the id the owner knows, while its tool is allowed', () => {
+    const values = new SealedValues({ sealer, clock: { now: () => new Date() } });
+    const created = filterOf([[1, { method: 'tools/call', params: { name: 'echo', task: {} } }]], { values }).filter.json('{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"upstream-1","ttl":1.0}}}');
+    const { taskId } = (JSON.parse(created) as { result: { task: { taskId: string } } }).result.task;
+    expect(created).toBe(`{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"${taskId}","ttl":1.0}}}`);
+    const status = event('{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"upstream-1","n":12345678901234567890}}');
+    expect(filterOf([], { values }).filter.event(status)?.data).toBe(`{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"${taskId}","n":12345678901234567890}}`);
+    expect(filterOf([], { values, principal: principalNamed('thief') }).filter.event(status)).toBeUndefined();
+    expect(filterOf([], { values, allows: () => false }).filter.event(status)).toBeUndefined();
+  });
+});
+
+describe('a link to a resource', () => {
+  const answer = '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"resource_link","uri":"file:///secret"},{"type":"text","text":"x"}],"structuredContent":{"n":12345678901234567890}}}';
+  const call: readonly [RequestId, InFlight][] = [[1, { method: 'tools/call', params: { name: 'echo' } }]];
+  const isLinked = (more: Partial<AnswerFilterOptions>): boolean => {
+    const kept = filterOf(call, more).filter.json(answer);
+    expect(kept).toContain('12345678901234567890');
+    return kept.includes('secret');
+  };
+
+  it('is shown to whom policy says nothing of resources here, or grants this one', () => {
+    expect(isLinked({ hasClass: () => false })).toBe(true);
+    expect(isLinked({ allows: (action) => action.kind === 'resource' && action.uri === 'file:///secret' })).toBe(true);
+  });
+
+  it('is taken out for whom others are granted, and where it is denied', () => {
+    expect(isLinked({ allows: (action) => action.kind === 'resource' && action.uri !== 'file:///secret' })).toBe(false);
+    expect(isLinked({ hasClass: () => false, isDenied: (action) => action.kind === 'resource' && action.uri === 'file:///secret' })).toBe(false);
+  });
+
+  it('in what a server wants sampled is held to the same', () => {
+    const ask = event('{"jsonrpc":"2.0","id":4,"method":"sampling/createMessage","params":{"messages":[{"role":"user","content":{"type":"resource_link","uri":"file:///secret"}}],"maxTokens":9}}');
+    expect(filterOf([]).filter.event(ask)?.data).toBe('{"jsonrpc":"2.0","id":4,"method":"sampling/createMessage","params":{"messages":[],"maxTokens":9}}');
+    expect(filterOf([], { hasClass: () => false }).filter.event(ask)?.data).toBe(ask.data);
+  });
+});
+
+describe('instructions', () => {
+  const initialize: InFlight = { method: 'initialize', params: {} };
+  const said = (names: SeenNames, more: Partial<AnswerFilterOptions> = {}): boolean =>
+    filterOf([[1, initialize]], { names, ...more }).filter.json('{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"instructions":"never call rm"}}').includes('instructions');
+
+  it('stay for whom nothing is hidden, and go once a list has shown that they name what is', () => {
+    const names = new SeenNames();
+    expect([said(names), said(names, { hasAll: () => true })]).toEqual([false, true]);
+    filterOf([[1, list]], { names }).filter.json('{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"echo"}]}}');
+    expect(said(names)).toBe(true);
+    filterOf([[1, list]], { names }).filter.json(`{"jsonrpc":"2.0","id":1,"result":${tools}}`);
+    expect([said(names), said(names, { allows: () => true })]).toEqual([false, true]);
+  });
+});
+
 describe('an event id', () => {
   it('leaves sealed and opens for its principal, session and upstream only', () => {
     const session = sessionOf();
