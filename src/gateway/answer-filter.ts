@@ -164,6 +164,8 @@ export class AnswerFilter {
   /** What is to be seen of a result, sealed; the same object when that is all of it. */
   #result(result: unknown, asked: InFlight | undefined): Fields {
     const { values, names, upstream, allows, hasAll } = this.#options;
+    // A page of nobody knows which list changes what it names, and no more.
+    if (asked === undefined && isObject(result) && Array.isArray(result.tools)) this.#options.onListed?.({ cursor: unknownPage }, result);
     if (asked === undefined) return values.result(undefined, withoutHiddenResources(filterByShape(result, this.#filtering), this.#mayShow), this.#side);
     let given = result;
     if (isObject(given)) {
@@ -233,6 +235,9 @@ export class AnswerFilter {
     if (session !== undefined && typeof revision === 'string') session.protocolVersion = revision;
   }
 }
+
+/** No cursor that an upstream could have given. */
+const unknownPage = '\u0000unknown';
 
 /** Results that tell what a server has, with words to the model. */
 const announcing: ReadonlySet<string> = new Set(['initialize', 'server/discover']);

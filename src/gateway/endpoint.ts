@@ -115,7 +115,7 @@ export class McpEndpoint {
       : undefined;
     const read = subscription === undefined ? given : withParams(given, (params) => ({ ...params, notifications: filterOf(subscription, params.notifications) }));
     const ask: Ask = (method, params) => leg.ask({ principal, roles: gate.grantsOf(principal).roles, era: 'modern', envelope, session: undefined }, method, params);
-    await tools?.prepare(caller, read.messages, ask);
+    await this.#prepare(caller, read.messages, ask);
     const admission = gate.admit(caller, read, 'modern');
     if (admission.outcome === 'refused') {
       work.decided = true;
@@ -135,7 +135,7 @@ export class McpEndpoint {
       release();
     }
     if (message.method === 'tools/call') work.releases.push(roleLimits.take(principal.id, gate.grantsOf(principal).limits, 1));
-    if (leg.headerless) await tools?.checkHeaders(caller, message, { headers: front.paramHeaders, ask });
+    if (message.method === 'tools/call' && (await leg.headerless())) await tools?.checkHeaders(caller, message, { headers: front.paramHeaders, ask });
     pending.set(message.id, { method: message.method, params: message.params });
     onModern(principal);
     work.decided = true;
@@ -177,10 +177,10 @@ export class McpEndpoint {
   /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
   async #post(work: Work, front: Front, session: Session | undefined, sealed: ReadMessages): Promise<void> {
     const { response, caller, pending } = work;
-    const { gate, leg, tools } = this.#options;
+    const { gate, leg } = this.#options;
     const { principal } = caller;
     const body = this.#open(principal, sealed, 'legacy');
-    await tools?.prepare(caller, body.messages, (method, params) => leg.ask({ principal, roles: gate.grantsOf(principal).roles, era: 'legacy', envelope: undefined, session }, method, params));
+    await this.#prepare(caller, body.messages, (method, params) => leg.ask({ principal, roles: gate.grantsOf(principal).roles, era: 'legacy', envelope: undefined, session }, method, params));
     const admission = gate.admit(caller, body, 'legacy');
     if (admission.outcome === 'refused') {
       work.decided = true;
@@ -211,6 +211,14 @@ export class McpEndpoint {
     }
     work.decided = true;
     await this.#carriage.carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
+  }
+
+  /** A principal without any right here makes nobody ask the MCP server anything. */
+  async #prepare(caller: Caller, messages: readonly JsonRpcMessage[], ask: Ask): Promise<void> {
+    const { gate, tools } = this.#options;
+    if (gate.decide(caller.principal, { kind: 'connect', upstream: this.upstream }).effect === 'deny') return;
+    gate.assertRecording();
+    await tools?.prepare(caller, messages, ask);
   }
 
   #open(principal: Principal, sealed: ReadMessages, era: Era): OpenedMessages {

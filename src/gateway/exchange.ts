@@ -45,8 +45,8 @@ export type Asking = Pick<Exchange, 'principal' | 'roles' | 'era' | 'envelope' |
 /** Carries an admitted exchange to where the MCP server is, and its answer back. */
 export interface Leg {
   readonly upstream: string;
-  /** Whether the MCP server never sees a header, so that the gateway checks what mirrors the body (mcp.md row 22). */
-  readonly headerless: boolean;
+  /** Whether the MCP server never sees headers that mirror a body, so that the gateway checks them (mcp.md row 22). */
+  headerless(): Promise<boolean>;
   /** The result of a request of the gateway's own; rejects with `ERR_UPSTREAM_*` when there is none. */
   ask(asking: Asking, method: string, params: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>>;
   carry(exchange: Exchange): Promise<void>;

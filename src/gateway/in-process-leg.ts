@@ -21,8 +21,8 @@ export class InProcessLeg implements Leg {
     return this.#options.native.upstream;
   }
 
-  get headerless(): boolean {
-    return this.#options.translated.headerless;
+  headerless(): Promise<boolean> {
+    return this.#options.translated.headerless();
   }
 
   ask(asking: Asking, method: string, params: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {

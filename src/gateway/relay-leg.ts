@@ -1,5 +1,6 @@
 /** Carries exchanges to an upstream that is reached by messages: a stdio child or an HTTP server. */
 import type { ServerResponse } from 'node:http';
+import type { Randomness } from '../../ca/ports.ts';
 import { encodeSseEvent } from '../mcp/sse.ts';
 import type { RequestId } from '../mcp/message.ts';
 import type { Sealer } from '../mcp/sealing.ts';
@@ -16,22 +17,24 @@ import type { Session } from './sessions.ts';
 export class RelayLeg implements Leg {
   readonly #upstream: Upstream;
   readonly #sealer: Sealer;
+  readonly #randomness: Randomness;
 
-  constructor(upstream: Upstream, sealer: Sealer) {
+  constructor(upstream: Upstream, { sealer, randomness }: { readonly sealer: Sealer; readonly randomness: Randomness }) {
     this.#upstream = upstream;
     this.#sealer = sealer;
+    this.#randomness = randomness;
   }
 
   get upstream(): string {
     return this.#upstream.name;
   }
 
-  get headerless(): boolean {
-    return this.#upstream.headerless === true;
+  async headerless(): Promise<boolean> {
+    return (await this.#upstream.headerless?.()) === true;
   }
 
   ask(asking: Asking, method: string, params: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>> {
-    return askUpstream(this.#upstream, asking, { method, params });
+    return askUpstream(this.#upstream, asking, { method, params, randomness: this.#randomness });
   }
 
   async carry(exchange: Exchange): Promise<void> {

@@ -59,6 +59,10 @@ export class ViewState {
     return age >= 0 && age < freshForMs;
   }
 
+  expire(): void {
+    this.#wholeAsOf = undefined;
+  }
+
   /** @throws SallyportError `ERR_UPSTREAM_INVALID` */
   take(given: ToolPage, reader: ListingReader, asOf: ListedAsOf): Listed {
     const page = reader.page(given.tools);

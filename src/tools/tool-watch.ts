@@ -153,6 +153,11 @@ export class ToolWatch {
     else this.#generations.set(viewKey(view), (this.#generations.get(viewKey(view)) ?? 0) + 1);
   }
 
+  /** This asker's list may be out of date: it is asked for again before it has to be fresh. */
+  expire(view: ToolView): void {
+    this.#views.get(viewKey(view))?.expire();
+  }
+
   /** The asker's session has ended. */
   forget(view: ToolView): void {
     this.#forget(viewKey(view), view.upstream);

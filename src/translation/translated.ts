@@ -21,14 +21,12 @@ export const translated = (upstream: Upstream, options: TranslationOptions): Ups
 
 class TranslatedUpstream implements Upstream {
   readonly name: string;
-  readonly headerless: boolean;
   readonly #upstream: Upstream;
   readonly #modern: ModernFront;
   readonly #legacy: LegacyFront;
 
   constructor(upstream: Upstream, { randomness, log, limits }: TranslationOptions) {
     this.name = upstream.name;
-    this.headerless = upstream.headerless === true;
     this.#upstream = upstream;
     const options = { upstream, randomness, log, limits: { ...defaultTranslationLimits, ...limits } };
     this.#modern = new ModernFront(options);
@@ -41,6 +39,11 @@ class TranslatedUpstream implements Upstream {
     const native = await this.#upstream.eras();
     if (native.includes(request.era)) return this.#upstream.exchange(request);
     return request.era === 'modern' ? this.#modern.exchange(request) : this.#legacy.exchange(request);
+  }
+
+  /** A legacy MCP server knows nothing of headers that mirror a body. */
+  async headerless(): Promise<boolean> {
+    return (await this.#upstream.headerless?.()) === true || !(await this.#upstream.eras()).includes('modern');
   }
 
   async eras(): Promise<readonly Era[]> {

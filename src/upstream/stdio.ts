@@ -46,7 +46,6 @@ export const createStdioUpstream = (options: StdioUpstreamOptions): Upstream => 
 
 class StdioUpstream implements Upstream {
   readonly name: string;
-  readonly headerless = true;
   readonly #options: StdioUpstreamOptions;
   readonly #limits: StdioLimits;
   readonly #launcher: ChildLauncher;
@@ -98,6 +97,10 @@ class StdioUpstream implements Upstream {
     const session = this.#sessions.get(id);
     this.#sessions.delete(id);
     await session?.end(new SallyportError('ERR_UPSTREAM_EXITED', 'the session was ended: initialize a new one', { facts: { upstream: this.name } }));
+  }
+
+  async headerless(): Promise<boolean> {
+    return true;
   }
 
   eras(): Promise<readonly Era[]> {

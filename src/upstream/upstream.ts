@@ -44,8 +44,8 @@ export type UpstreamAnswer =
 
 export interface Upstream {
   readonly name: string;
-  /** The MCP server never sees a header: whoever carries to it checks those that mirror the body. */
-  readonly headerless?: boolean;
+  /** Whether the MCP server never sees the headers that mirror a modern body, or does not know them: then whoever carries to it checks them. Absent: it does so itself. */
+  headerless?(): Promise<boolean>;
   /**
    * The eras the MCP server speaks by itself, found out once by asking it (`server/discover`) unless configured.
    * Rejects with `ERR_UPSTREAM_*` while that cannot be found out; then it is asked again next time.

@@ -9,8 +9,11 @@ import { parsePolicy } from '../../src/policy/load.ts';
 import { RevocationIndex } from '../../src/revocation/revocation-index.ts';
 import { systemRandomness } from '../../src/system.ts';
 import { TrustStore } from '../../src/tls/trust.ts';
+import { ToolWatch } from '../../src/tools/tool-watch.ts';
 import { startUpstream } from './gateway-upstreams.ts';
 import type { TestUpstream, UpstreamKind } from './gateway-upstreams.ts';
+import { memoryToolStore } from './memory-tool-store.ts';
+import type { MemoryToolStore } from './memory-tool-store.ts';
 import { createTestPki } from './pki.ts';
 import type { LeafOptions, TestIdentity, TestPki } from './pki.ts';
 
@@ -25,6 +28,8 @@ export interface TestGatewayOptions {
   readonly auditArguments?: 'digest' | 'full';
   readonly eras?: 'legacy' | 'modern' | 'both';
   readonly aggregate?: boolean;
+  /** What was approved of the tools; default nothing yet. */
+  readonly toolStore?: MemoryToolStore;
 }
 
 export interface TestGateway {
@@ -39,6 +44,7 @@ export interface TestGateway {
   /** What was logged, as `message` with its facts. */
   readonly logged: readonly { readonly message: string; readonly facts: Readonly<Record<string, unknown>> }[];
   readonly upstreams: readonly TestUpstream[];
+  readonly toolStore: MemoryToolStore;
   /** The first of them. */
   readonly upstream: TestUpstream;
   /** A certificate of the common name, in the OU `analytics` unless said otherwise. */
@@ -92,6 +98,9 @@ export const startTestGateway = async (options: TestGatewayOptions = {}): Promis
   const log = (facts: object, message: string): void => void logged.push({ message, facts: { ...facts } });
   const upstreams = await Promise.all((options.upstreams ?? ['v1']).map((one) => (typeof one === 'string' ? startUpstream(one) : one)));
   const server = pki.issuing.server();
+  const toolStore = options.toolStore ?? memoryToolStore();
+  const toolWatch = new ToolWatch({ store: toolStore, changes: toolStore.changes, clock, log: { warn: log, error: log } });
+  await toolWatch.start();
   const gateway = new Gateway({
     identity: { key: server.keyPem, cert: server.chainPem },
     trust: new TrustStore({ issuing: [pki.issuing.certPem], roots: [pki.root.certPem] }),
@@ -104,6 +113,7 @@ export const startTestGateway = async (options: TestGatewayOptions = {}): Promis
     eras: options.eras,
     aggregate: options.aggregate,
     auditArguments: options.auditArguments ?? 'digest',
+    toolWatch,
     randomness: systemRandomness,
     log: { info: log, warn: log, error: log },
   });
@@ -111,12 +121,13 @@ export const startTestGateway = async (options: TestGatewayOptions = {}): Promis
   const [first] = upstreams;
   if (first === undefined) throw new TypeError('a gateway needs an upstream');
   return {
-    gateway, port, pki, index, evidence, clock, logged, upstreams, upstream: first,
+    gateway, port, pki, index, evidence, clock, logged, upstreams, toolStore, upstream: first,
     url: new URL(`https://localhost:${port}${gateway.paths[0]?.path ?? '/mcp'}`),
     agent: (commonName = 'agent-7', leaf = {}) => pki.issuing.leaf({ commonName, organizationalUnits: ['analytics'], ...leaf }),
     revoke: ({ certificate }) => index.add([{ issuerId, serial: certificate.serial, revokedAt: clock.now(), reason: 'keyCompromise' }]),
     close: async () => {
       await gateway.close({ drainMs: 0 });
+      await toolWatch.close().catch(() => undefined);
       await Promise.all(upstreams.map((upstream) => upstream.close()));
     },
   };
