@@ -30,6 +30,9 @@ export interface EraFinderOptions {
 /** An upstream may be upgraded while the gateway runs. */
 const recheckAfterMs = 600_000;
 
+/** Clients can cause refusals too: no more than one of them in this time is a reason to look again. */
+const doubtAfterMs = 30_000;
+
 export class EraFinder {
   readonly #options: EraFinderOptions;
   #found: { readonly eras: readonly Era[]; at: number } | undefined;
@@ -51,6 +54,12 @@ export class EraFinder {
       void this.#ask().catch(() => undefined);
     }
     return found.eras;
+  }
+
+  /** A request was refused in a way that another era would explain: looks again soon, in the background. */
+  doubt(): void {
+    const found = this.#found;
+    if (found !== undefined && this.#options.monotonicMs() - found.at >= doubtAfterMs) found.at = Number.NEGATIVE_INFINITY;
   }
 
   /** Whoever asks meanwhile shares the answer. */

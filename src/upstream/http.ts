@@ -106,7 +106,11 @@ class HttpUpstream implements Upstream {
   async exchange(request: UpstreamRequest): Promise<UpstreamAnswer> {
     const { principal, roles, session } = request;
     const headers = this.#headers.of(request, await this.#added(principal, roles));
-    const answer = await this.#carry(request, request.body, headers);
+    const answer = await this.#carry(request, request.body, headers).catch((error: unknown) => {
+      if (error instanceof SallyportError && isRefusal(error.facts['status'])) this.#eras.doubt();
+      throw error;
+    });
+    if (isRefusal(answer.status)) this.#eras.doubt();
     if (session === undefined && answer.session !== undefined && this.#tellsCallers && isInitialize(request)) this.#owners.set(answer.session, { principal, roles });
     return answer;
   }
@@ -228,3 +232,6 @@ class HttpUpstream implements Upstream {
 const isListen = ({ messages }: AnsweredRequest): boolean => messages.some((message) => message.kind === 'request' && message.method === 'subscriptions/listen');
 
 const isInitialize = ({ messages }: AnsweredRequest): boolean => messages.some((message) => message.kind === 'request' && message.method === 'initialize');
+
+/** How a server answers requests of an era it does not speak. */
+const isRefusal = (status: unknown): boolean => status === 400 || status === 404 || status === 405;

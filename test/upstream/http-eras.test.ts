@@ -1,9 +1,13 @@
 import { createServer } from 'node:http';
+import * as fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { SallyportError } from '../../src/errors.ts';
+import { EraFinder } from '../../src/upstream/http-eras.ts';
 import { startV1Http } from '../support/mcp-servers/v1-http.ts';
 import { startV2Http } from '../support/mcp-servers/v2.ts';
 import { sendJson, UpstreamLab } from '../support/raw-http.ts';
 import type { Received } from '../support/raw-http.ts';
+import { initialize, recordingLog } from '../support/upstream-requests.ts';
 
 const lab = new UpstreamLab();
 afterEach(() => lab.end());
@@ -105,6 +109,47 @@ describe('the eras of an HTTP upstream', () => {
     expect(await upstream.eras()).toEqual(['legacy']);
     await expect.poll(() => upstream.eras()).toEqual(['modern', 'legacy']);
     expect(asked(received)).toEqual(['POST server/discover', 'POST server/discover', 'POST initialize']);
+  });
+
+  it.each([['an error of the server', true], ['a page', false]])('are asked for again soon after a request was refused with %s, but not for every one', async (_what, jsonRpc) => {
+    let now = 0;
+    let upgraded = false;
+    const { upstream, received } = await lab.recording(({ message }, response) => {
+      if (message?.method === 'server/discover' && upgraded) sendJson(response, 200, discovered(['2026-07-28']));
+      else if (jsonRpc) sendJson(response, 400, failed(String(message?.id), -32022));
+      else response.writeHead(404, { 'content-type': 'text/html' }).end('<h1>Not Found');
+    }, { monotonicMs: () => now });
+    const refused = () => upstream.exchange(initialize()).catch(() => undefined);
+    expect(await upstream.eras()).toEqual(['legacy']);
+    upgraded = true;
+    now = 29_999;
+    await refused();
+    expect(await upstream.eras()).toEqual(['legacy']);
+    expect(asked(received)).toEqual(['POST server/discover', 'POST initialize']);
+    now = 30_000;
+    await refused();
+    await expect.poll(() => upstream.eras()).toEqual(['modern']);
+  });
+
+  it('whatever the upstream says, are found or refused with a code', async () => {
+    const text = fc.oneof(
+      fc.json(),
+      fc.record({ jsonrpc: fc.constant('2.0'), id: fc.constantFrom('sallyport-discover', 'sallyport-initialize', null, 1), result: fc.oneof(fc.anything(), fc.record({ supportedVersions: fc.anything() }), fc.record({ supportedVersions: fc.array(fc.constantFrom('2026-07-28', '2025-11-25', '', 7)) }), fc.record({ protocolVersion: fc.anything() })) }).map((value) => JSON.stringify(value) ?? ''),
+    );
+    const answer = fc.oneof(
+      fc.record({ kind: fc.constant('json' as const), status: fc.constantFrom(200, 400, 404, 408, 429, 500), text }),
+      fc.record({ kind: fc.constant('empty' as const), status: fc.constantFrom(200, 202) }),
+      fc.record({ kind: fc.constant('stream' as const), status: fc.constant(200), texts: fc.array(text, { maxLength: 3 }) }).map(({ texts, ...rest }) => ({
+        ...rest, events: (async function* () { for (const data of texts) yield { id: undefined, event: undefined, data, retry: undefined }; })(),
+      })),
+    );
+    await fc.assert(fc.asyncProperty(fc.array(answer, { minLength: 2, maxLength: 2 }), async (answers) => {
+      const left = [...answers];
+      const finder = new EraFinder({ upstream: 'warehouse', configured: 'auto', timeoutMs: 1_000, monotonicMs: () => 0, log: recordingLog(), endSession: async () => undefined, ask: async () => left.shift() ?? expect.unreachable() });
+      const found = await finder.eras().catch((error: unknown) => error);
+      if (found instanceof SallyportError) expect(found.code).toBe('ERR_UPSTREAM_INVALID');
+      else expect([['legacy'], ['modern'], ['modern', 'legacy']]).toContainEqual(found);
+    }), { numRuns: 200 });
   });
 
   it('stay what they were while the upstream is away', async () => {
