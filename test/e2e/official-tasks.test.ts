@@ -29,7 +29,9 @@ const createTaskServer = (): McpServer => {
         if (name === 'brew') await finish(`brewed ${what}`);
         if (name === 'ask') {
           const question = { method: 'elicitation/create' as const, params: { message: what, requestedSchema: { type: 'object' as const, properties: { answer: { type: 'string' as const } } } } };
-          void server.server.request(question, ElicitResultSchema, { relatedTask: { taskId: task.taskId } }).then(({ content }) => finish(`answered ${String(content?.answer)}`));
+          // Its type leaves out what makes the SDK put the question into the task's queue.
+          const options: object = { relatedTask: { taskId: task.taskId } };
+          void extra.sendRequest(question, ElicitResultSchema, options).then(({ content }) => finish(`answered ${String(content?.answer)}`));
         }
         return { task };
       },
