@@ -1,4 +1,5 @@
 /** From sallyport.yaml to an upstream that trusts nobody: mutual TLS, a credential of each agent, a signed identity, and files that change meanwhile. */
+import { once } from 'node:events';
 import { createPublicKey, verify } from 'node:crypto';
 import type { webcrypto } from 'node:crypto';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
@@ -9,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGateway } from '../../src/app/create-gateway.ts';
 import type { RunningGateway } from '../../src/app/create-gateway.ts';
 import { createLogger } from '../../src/app/log.ts';
-import { rawRequest, textIn } from '../support/gateway-requests.ts';
+import { dial, rawRequest, textIn } from '../support/gateway-requests.ts';
 import type { TestGateway } from '../support/gateway.ts';
 import { createV2NodeHandler } from '../support/mcp-servers/v2.ts';
 import { askModern, modernRequest } from '../support/modern-requests.ts';
@@ -23,6 +24,8 @@ const theirs = createTestPki('Upstream');
 /** Who called, and with what, for every request the upstream took. */
 const taken: { readonly peer: unknown; readonly headers: IncomingHttpHeaders }[] = [];
 const lines: string[] = [];
+/** Answers the upstream has not ended yet. */
+let open = 0;
 const secret = 's3cret-of-agent-7';
 
 let port: ServedPort;
@@ -43,6 +46,8 @@ beforeAll(async () => {
   const { keyPem: key, chainPem: cert } = theirs.issuing.server(['warehouse.internal']);
   const server = createServer({ key, cert, ca: theirs.root.certPem, requestCert: true, rejectUnauthorized: true }, (request, response) => {
     taken.push({ peer: (request.socket as TLSSocket).getPeerCertificate().subject?.CN, headers: request.headers });
+    open += 1;
+    response.once('close', () => (open -= 1));
     void handle(request as Parameters<typeof handle>[0], response);
   });
   url = await lab.listen(server, { scheme: 'https' });
@@ -58,7 +63,7 @@ beforeAll(async () => {
     tls: { ca: certs/warehouse-ca.pem, cert: certs/warehouse.cert.pem, key: keys/warehouse.key.pem, serverName: warehouse.internal }
     credential: { fromFile: "credentials/{commonName}.token" }
     identity: signed`));
-  gateway = await open();
+  gateway = await openGateway();
   await gateway.listen();
 });
 afterAll(async () => {
@@ -67,7 +72,7 @@ afterAll(async () => {
   await port.close();
 });
 
-const open = (env: Record<string, string> = {}): Promise<RunningGateway> => createGateway({
+const openGateway = (env: Record<string, string> = {}): Promise<RunningGateway> => createGateway({
   directory: port.path('port'), listen: '127.0.0.1:0', public: '127.0.0.1:0', enroll: false, env,
   logger: createLogger({ level: 'trace', destination: { write: (line) => void lines.push(line) } }),
 });
@@ -118,6 +123,16 @@ describe('an upstream that trusts nobody', () => {
     expect(JSON.stringify(seen)).not.toMatch(/forged|mine/);
   });
 
+  it('holds a subscription open for as long as the agent listens', async () => {
+    const response = await dial(await dialled(), await identityOf('agent-7'), modernRequest('subscriptions/listen', { notifications: { toolsListChanged: true } }));
+    const [first] = (await once(response, 'data')) as [Buffer];
+    expect(first.toString()).toContain('notifications/subscriptions/acknowledged');
+    await until(() => open === 1);
+    expect(textIn((await echo()).answer)).toBe('hello');
+    response.destroy();
+    await until(() => open === 0);
+  });
+
   it('is not called for an agent without a credential, who learns no more than that', async () => {
     const before = taken.length;
     const refused = await echo('agent-8');
@@ -156,7 +171,7 @@ describe('an upstream that trusts nobody', () => {
 
 describe('a gateway whose upstream files are not in order', () => {
   const refusal = async (env: Record<string, string> = {}): Promise<{ readonly code: string; readonly message: string }> =>
-    open(env).then(async (opened) => {
+    openGateway(env).then(async (opened) => {
       await opened.close({ drainMs: 0 });
       return expect.unreachable('it started');
     }, (error: unknown) => error as { code: string; message: string });
