@@ -22,6 +22,8 @@ const reopenMs = { first: 500, longest: 30_000 } as const;
 /** How long the old of two streams may still bring what the new one began too late for. */
 const overlapMs = 250;
 const acknowledgeMs = 30_000;
+/** A stream that lasted so long did not fail, however it ended. */
+const lastingMs = 10_000;
 
 export class ChangeStream {
   readonly #options: ChangeStreamOptions;
@@ -123,7 +125,7 @@ export class ChangeStream {
       this.#leave(old);
       return;
     }
-    const listening: Listening = { stop: new AbortController(), acknowledged: Promise.withResolvers<void>(), honored: undefined, lasting: false, ended: false, twin: old, ahead: new Map() };
+    const listening: Listening = { stop: new AbortController(), acknowledged: Promise.withResolvers<void>(), honored: undefined, lasting: false, ended: false, since: performance.now(), twin: old, ahead: new Map() };
     if (old !== undefined) old.twin = listening;
     void this.#read(listening, wished);
     await Promise.race([listening.acknowledged.promise, sleep(acknowledgeMs, undefined, { ref: false })]);
@@ -165,6 +167,7 @@ export class ChangeStream {
   /** Ended by the MCP server: changes are not to be missed for long. One that agreed to nothing is not asked again. */
   #onEnded(listening: Listening): void {
     if (listening.stop.signal.aborted) return;
+    if (performance.now() - listening.since > lastingMs) this.#failures = 0;
     this.#current = undefined;
     if (listening.lasting) void this.#reopenLater();
   }
@@ -195,7 +198,6 @@ export class ChangeStream {
     }
     if (!changes.has(method)) return;
     const text = notificationText(method, withoutSubscription(params));
-    this.#failures = 0;
     if (isTold(text, listening)) return;
     this.#consumer?.push({ id: undefined, event: undefined, data: text, retry: undefined });
   }
@@ -210,6 +212,7 @@ interface Listening {
   /** It agreed to something. */
   lasting: boolean;
   ended: boolean;
+  readonly since: number;
   failure?: unknown;
   twin: Listening | undefined;
   /** What it told and its twin has not brought yet, with how often. */

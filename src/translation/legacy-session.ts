@@ -47,6 +47,10 @@ export interface LegacySessionOptions {
 
 /** For what no MCP client waits for. */
 const ownRequestMs = 30_000;
+/** A command may have to be fetched first. */
+const initializeMs = 120_000;
+/** A stream that lasted so long did not fail, however it ended. */
+const lastingMs = 10_000;
 const reopenMs = { first: 500, longest: 30_000 } as const;
 const resumeAttempts = 6;
 /** A GET stream that was not refused by then is hoped for: some servers say nothing before there is something to say. */
@@ -222,7 +226,7 @@ export class LegacySession {
 
   async #initialize(client: ClientFacts): Promise<void> {
     const { upstream } = this.#options;
-    const { response } = await this.request(outgoingRequest(this.newId(), 'initialize', toInitializeParams(client)), undefined, { signal: AbortSignal.timeout(ownRequestMs) });
+    const { response } = await this.request(outgoingRequest(this.newId(), 'initialize', toInitializeParams(client)), undefined, { signal: AbortSignal.timeout(initializeMs) });
     const message = await response;
     const result = fieldsOf(message.result);
     const revision = result.protocolVersion;
@@ -293,6 +297,7 @@ export class LegacySession {
     if (this.#id === undefined) this.#withoutStream();
     setTimeout(() => this.#streamKnown.resolve(), streamKnownMs).unref();
     while (!signal.aborted && this.#canListen) {
+      const since = performance.now();
       try {
         const answer = await this.#exchange('GET', undefined, { signal, lastEventId });
         if (answer.kind !== 'stream') return this.#withoutStream();
@@ -307,7 +312,7 @@ export class LegacySession {
         if (code === 'ERR_MCP_SESSION_UNKNOWN' || code === 'ERR_UPSTREAM_EXITED') return this.gone();
         if (code === 'ERR_UPSTREAM_INVALID' && failures === 0) return this.#withoutStream();
       }
-      failures += 1;
+      failures = performance.now() - since > lastingMs ? 1 : failures + 1;
       await sleep(Math.min(reopenMs.longest, reopenMs.first * 2 ** Math.min(failures - 1, 10)), undefined, { signal, ref: false }).catch(() => undefined);
     }
   }
@@ -345,7 +350,7 @@ export class LegacySession {
         return;
       }
       case 'notifications/message':
-        (call ?? this.#latest())?.log(params);
+        (call ?? this.#waited()[0])?.log(params);
         return;
       case 'notifications/cancelled':
         if (isRequestId(params.requestId)) for (const one of this.#calls.values()) one.withdraw(params.requestId);
@@ -360,18 +365,22 @@ export class LegacySession {
       this.#answer(id, { result: {} });
       return;
     }
-    const target = call ?? this.#latest();
-    const refused = target === undefined ? 'no request of the MCP client is under way that this could be asked in' : target.ask(id, method, params);
-    if (refused !== undefined) this.#answer(id, { error: { code: -32601, message: refused } });
+    // What came outside of any request most likely concerns the latest that can be asked.
+    let refused: string | undefined = 'no request of the MCP client is under way that this could be asked in';
+    for (const target of call === undefined ? this.#waited() : [call]) {
+      refused = target.ask(id, method, params);
+      if (refused === undefined) return;
+    }
+    this.#answer(id, { error: { code: -32601, message: refused } });
   }
 
   #answer(id: RequestId, outcome: Outcome): void {
     this.respond(id, outcome).catch((error: unknown) => this.#options.log.debug({ upstream: this.#options.upstream.name, code: codeOf(error) }, 'an answer to the upstream could not be delivered'));
   }
 
-  /** What came outside of any request most likely concerns the latest. */
-  #latest(): SessionCall | undefined {
-    return [...this.#calls.values()].findLast((call) => call.waited);
+  /** Calls that somebody waits for, the latest first. */
+  #waited(): readonly SessionCall[] {
+    return [...this.#calls.values()].filter((call) => call.waited).toReversed();
   }
 }
 

@@ -25,7 +25,7 @@ export const defaultTranslationLimits: TranslationLimits = {
   sessionsPerPrincipal: 8,
   sessions: 1024,
   sessionIdleMs: 600_000,
-  parkedPerPrincipal: 32,
+  parkedPerPrincipal: 16,
   parkedMs: 600_000,
   gatherMs: 25,
   rounds: 8,

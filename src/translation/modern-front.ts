@@ -1,4 +1,5 @@
 /** A legacy MCP server for modern MCP clients: sessions opened as they are needed, calls parked while a client is asked. */
+import { createHash } from 'node:crypto';
 import { SallyportError } from '../errors.ts';
 import type { Randomness } from '../../ca/ports.ts';
 import { readEnvelope } from '../mcp/envelope.ts';
@@ -126,7 +127,8 @@ export class ModernFront {
   #session({ clientInfo, clientCapabilities }: Envelope, onBehalf: ModernRequest['onBehalf']): Promise<LegacySession> {
     const { principal } = onBehalf;
     if (this.#closed) throw new SallyportError('ERR_DRAINING', 'the upstream is being shut down', { facts: { upstream: this.#options.upstream.name } });
-    const key = JSON.stringify([principal.id, clientInfo ?? null, clientCapabilities]);
+    // What a client declares may be long, and is kept for each session.
+    const key = createHash('sha256').update(JSON.stringify([principal.id, clientInfo ?? null, clientCapabilities])).digest('base64');
     const held = this.#sessions.get(key);
     if (held !== undefined) {
       held.lastUsedAt = performance.now();

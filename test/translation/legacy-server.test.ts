@@ -374,15 +374,24 @@ describe('listening', () => {
     await silent.close();
   });
 
-  it('hears what the server says while it answers a call, and questions that belong to none go to the latest call', async () => {
+  it('shares its stream with questions that belong to no request, which go to the latest that can be asked', async () => {
     const stream = spoken();
-    const scripted = server(() => stream);
-    const upstream = translate(scripted, { openStreamAfterMs: 5 });
-    const events = eventsOf(await upstream.exchange(listening({ toolsListChanged: true })));
-    await next(events);
-    stream.say({ id: 'nobody', method: 'roots/list' });
-    await expect.poll(() => scripted.responses).toMatchObject([{ id: 'nobody', error: { code: -32601 } }]);
+    const scripted = legacy(({ id, method }) => {
+      if (method === 'initialize') return result(id, { protocolVersion: '2025-11-25', capabilities, serverInfo: { name: 's', version: '1' } }, 's1');
+      if (method === 'GET') return stream.answer;
+      return method === 'tools/call' || method === 'tools/list' ? spoken().answer : undefined;
+    });
+    const upstream = translate(scripted);
+    await next(eventsOf(await upstream.exchange(asking({ roots: {} }, { id: 'l', method: 'subscriptions/listen', params: { notifications: { toolsListChanged: true } } }))));
+    stream.say({ id: 'early', method: 'roots/list' });
+    await expect.poll(() => scripted.responses).toMatchObject([{ id: 'early', error: { code: -32601 } }]);
+    const called = upstream.exchange(asking({ roots: {} }, callOf()));
+    const listed = upstream.exchange(asking({ roots: {} }, { id: 2, method: 'tools/list' }));
+    await expect.poll(() => scripted.of('tools/list')).toHaveLength(1);
+    stream.say({ id: 'late', method: 'roots/list' });
+    expect(await last(await called)).toMatchObject({ result: { resultType: 'input_required', inputRequests: { 'input-1': { method: 'roots/list' } } } });
     await upstream.close();
+    await expect(listed).rejects.toMatchObject({ code: 'ERR_DRAINING' });
   });
 
   it('ends when the server has ended the session', async () => {
@@ -414,7 +423,7 @@ it('carries requests of the era the server speaks straight through', async () =>
   await upstream.exchange(request);
   await upstream.exchange(post(notification('notifications/initialized'), { session: 'theirs' }));
   expect(server.asked.map((one) => one.request)[0]).toBe(request);
-  expect(await upstream.eras()).toEqual(['legacy', 'modern']);
+  expect([await upstream.eras(), await upstream.headerless?.()]).toEqual([['legacy', 'modern'], true]);
   await upstream.endSession('theirs');
   expect(server.endedSessions).toEqual(['theirs']);
 });

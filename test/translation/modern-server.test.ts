@@ -324,6 +324,8 @@ describe('the GET stream', () => {
 it('carries modern requests straight through', async () => {
   const server = modernServer();
   const request = modern({ id: 1, method: 'tools/list' });
-  await translate(server).exchange(request);
+  const upstream = translate(server);
+  await upstream.exchange(request);
+  expect(await upstream.headerless?.()).toBe(false);
   expect(server.asked[0]?.request).toBe(request);
 });
