@@ -22,10 +22,9 @@ export interface FirstStartOptions {
   readonly clock: Clock;
   readonly notice: NoticeSink;
   readonly passphrase?: string | undefined;
+  /** How long another bridge, started at the same moment with the same token, may take to finish. Default 1,000. */
+  readonly patienceMs?: number;
 }
-
-/** How long another bridge, started at the same moment with the same token, may take to finish. */
-const otherEnrollsMs = 3_000;
 
 /** Makes the identity when there is none. Rejects in words when the token is refused, missing or unreadable. */
 export async function enrollAtFirstStart(options: FirstStartOptions): Promise<void> {
@@ -37,7 +36,7 @@ export async function enrollAtFirstStart(options: FirstStartOptions): Promise<vo
     notice({ level: 'info', message: `enrolled ${enrolled.name}, valid until ${enrolled.notAfter.toISOString()}, stored in ${directory}` });
   } catch (error) {
     // A token works once. An MCP client that starts the bridge twice at once needs it once, too.
-    if (!(await appearsSoon(directory))) throw error;
+    if (!(await hasIdentity(directory)) && !(isSpent(error) && (await appearsSoon(directory, options.patienceMs ?? 1_000)))) throw error;
   }
 }
 
@@ -50,12 +49,14 @@ export async function hasIdentity(directory: string): Promise<boolean> {
   }
 }
 
-async function appearsSoon(directory: string): Promise<boolean> {
-  for (let waited = 0; waited < otherEnrollsMs; waited += 100) {
+const isSpent = (error: unknown): boolean => error instanceof SallyportError && String(error.facts['reason']).startsWith('ERR_TOKEN_');
+
+async function appearsSoon(directory: string, patienceMs: number): Promise<boolean> {
+  for (let waited = 0; waited < patienceMs; waited += 100) {
     if (await hasIdentity(directory)) return true;
     await sleep(100);
   }
-  return hasIdentity(directory);
+  return false;
 }
 
 async function readToken({ token, directory }: FirstStartOptions): Promise<string> {

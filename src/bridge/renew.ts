@@ -20,6 +20,7 @@ export interface RenewOptions {
   readonly gateway: URL;
   readonly clock: Clock;
   readonly timeoutMs: number;
+  readonly silenceMs: number | undefined;
 }
 
 export type RenewOutcome =
@@ -34,7 +35,7 @@ const lastMinuteMs = 60_000;
  * Gets a successor, or takes the one that waits, uses it once and then puts it in the place of the old one.
  * Rejects with the refusal in words; the old identity is untouched then.
  */
-export async function renew({ identity, store, gateway, clock, timeoutMs }: RenewOptions): Promise<RenewOutcome> {
+export async function renew({ identity, store, gateway, clock, timeoutMs, silenceMs }: RenewOptions): Promise<RenewOutcome> {
   const waiting = await store.waiting();
   let successor = waiting === undefined ? undefined : await acceptable(waiting, identity, clock.now()).catch(() => undefined);
   if (successor === undefined) {
@@ -43,7 +44,7 @@ export async function renew({ identity, store, gateway, clock, timeoutMs }: Rene
     successor = await acceptable(pem, identity, clock.now());
     await store.keepWaiting(pem);
   }
-  const verdict = await readVerdict({ url: gateway, identity: successor, tls: { ...tlsOf(successor), minVersion: 'TLSv1.2' }, timeoutMs });
+  const verdict = await readVerdict({ url: gateway, identity: successor, tls: { ...tlsOf(successor), minVersion: 'TLSv1.2' }, timeoutMs, silenceMs });
   if (verdict !== undefined && isRefusal(verdict)) {
     await store.discardWaiting();
     throw verdict;

@@ -23,6 +23,8 @@ export interface RenewalOptions extends LoadIdentityOptions {
   readonly jitter?: number;
   /** For each connection. Default 15,000. */
   readonly timeoutMs?: number;
+  /** How long after a handshake silence means that the gateway takes the certificate. Default 500. */
+  readonly silenceMs?: number;
 }
 
 const longestSleepMs = 60_000;
@@ -48,6 +50,7 @@ export class Renewal {
   #looking: Promise<void> | undefined;
   #failures = 0;
   #notBefore = 0;
+  #remainingMs = Number.POSITIVE_INFINITY;
   #said: string | undefined;
   #stopped = false;
 
@@ -87,11 +90,12 @@ export class Renewal {
     // A clock that was set back must not turn a pause of minutes into one of days.
     if (this.#notBefore - now > longestRetryMs) this.#notBefore = now;
     if (now < this.#notBefore) return this.#notBefore - now;
-    const { directory, gateway, timeoutMs = 15_000 } = this.#options;
+    const { directory, gateway, timeoutMs = 15_000, silenceMs } = this.#options;
     const seen = await loadIdentity(directory, this.#options);
     if (seen.renewal === undefined) return longestSleepMs;
     // Said at every request. The credential for a renewal is gone with it, unless a successor lies there already.
     if (now > seen.notAfter.getTime() && (await this.#store.waiting()) === undefined) return longestSleepMs;
+    this.#remainingMs = Math.max(0, seen.notAfter.getTime() - now);
     const due = renewalDue(seen, this.#jitter).getTime();
     if (now < due) {
       this.#failures = 0;
@@ -101,7 +105,7 @@ export class Renewal {
       const identity = await loadIdentity(directory, this.#options);
       // Another bridge was first.
       if (identity.thumbprint !== seen.thumbprint) return undefined;
-      return renew({ identity, store: this.#store, gateway, clock: this.#clock, timeoutMs });
+      return renew({ identity, store: this.#store, gateway, clock: this.#clock, timeoutMs, silenceMs });
     }, this.#clock.now());
     if (outcome === undefined) return this.#pause(otherRenewsMs);
     if (outcome.outcome === 'waiting') throw outcome.why;
@@ -114,7 +118,8 @@ export class Renewal {
   #failed(error: unknown): number {
     const explained = error instanceof SallyportError ? error : explainFailure(error, { url: this.#options.gateway });
     this.#failures += 1;
-    const pauseMs = Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(20, this.#failures - 1));
+    // Never so long that a short life ends in the meantime.
+    const pauseMs = Math.max(shortestSleepMs, Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(20, this.#failures - 1), this.#remainingMs / 4));
     if (this.#said !== explained.message) {
       this.#said = explained.message;
       this.#options.notice({ level: 'warn', message: `the certificate could not be renewed and is tried again until it expires: ${explained.message}`, facts: { code: explained.code, ...explained.facts } });

@@ -77,7 +77,7 @@ it('takes no interest in the token once there is an identity', async () => {
 
 it('says in words that the token was used up', async () => {
   uses = 1;
-  await expect(first()).rejects.toMatchObject({
+  await expect(first(undefined, { patienceMs: 100 })).rejects.toMatchObject({
     code: 'ERR_BRIDGE_ENROLLMENT',
     message: `${url.host} refused the enrollment: the enrollment token is not valid; ask its operator for a new token (sallyport token create NAME)`,
     facts: { reason: 'ERR_TOKEN_SPENT' },

@@ -61,7 +61,7 @@ describe.each(modes)('the official v2 client, %s', (name, versionNegotiation) =>
     expect((await client.readResource({ uri: 'file:///readme.txt' })).contents).toMatchObject([{ text: 'read me' }]);
     await expect(client.callTool({ name: 'not_there', arguments: {} })).rejects.toMatchObject({ code: -32602 });
   };
-  const withServer = async (transport: () => StdioClientTransport | StreamableHTTPClientTransport, work: (client: Client) => Promise<void>): Promise<void> => {
+  const withServer = async (transport: () => StreamableHTTPClientTransport, work: (client: Client) => Promise<void>): Promise<void> => {
     const { handle, close } = createV2NodeHandler();
     gateway.handler = handle as Handler;
     const client = new Client({ name: 'c', version: '1' }, { versionNegotiation });
@@ -74,11 +74,6 @@ describe.each(modes)('the official v2 client, %s', (name, versionNegotiation) =>
       await close();
     }
   };
-
-  it('goes through the stdio bridge', async () => {
-    const args = [fileURLToPath(new URL('stdio-bridge-process.ts', import.meta.url)), gateway.url.href, directory];
-    await withServer(() => new StdioClientTransport({ command: process.execPath, args, stderr: 'inherit' }), tour);
-  });
 
   it('goes through the loopback HTTP bridge', async () => {
     const bridge = await startHttpBridge({ url: gateway.url, fetch: identityFetch, notice: () => undefined });

@@ -79,7 +79,7 @@ const successor = ({ name = 'agent-7', notBefore = start + 2 * hour - minute, no
 };
 
 const renewal = (options: Partial<ConstructorParameters<typeof Renewal>[0]> = {}): Renewal => {
-  const made = new Renewal({ directory, gateway: gateway.url, notice: ({ message }) => notices.push(message), clock, jitter: 0, timeoutMs: 2_000, ...options });
+  const made = new Renewal({ directory, gateway: gateway.url, notice: ({ message }) => notices.push(message), clock, jitter: 0, timeoutMs: 2_000, silenceMs: 50, ...options });
   started.push(made);
   return made;
 };

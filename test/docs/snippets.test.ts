@@ -3,8 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { parse as parseToml } from 'smol-toml';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { parseBridgeConfig } from '../../src/bridge/bridge-config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { parsePolicy } from '../../src/policy/load.ts';
 import { root, snippets } from './pages.ts';
@@ -21,12 +23,23 @@ describe('JSON', () => {
   });
 });
 
+describe('TOML', () => {
+  it.each(titled('toml'))('%s is TOML, and runs the bridge', (_title, { text }) => {
+    const { mcp_servers: servers } = parseToml(text) as unknown as { mcp_servers: Record<string, { command: string; args: readonly string[] }> };
+    const [server] = Object.values(servers);
+    expect([server?.command, server?.args]).toEqual(['npx', expect.arrayContaining(['sallyport', 'connect', '--identity'])]);
+  });
+});
+
 describe('YAML', () => {
   const policies = titled('yaml').filter(([, { text }]) => 'roles' in parse(text));
   it.each(policies)('%s is a policy without warnings', (title, { text }) => {
     expect(parsePolicy(text, { file: title }).findings.filter(({ severity }) => severity === 'warning')).toEqual([]);
   });
-  it.each(titled('yaml').filter(([, { text }]) => !('roles' in parse(text))))('%s is a configuration', async (_title, { text }) => {
+  it.each(titled('yaml').filter(([, { text }]) => 'gateways' in parse(text)))('%s lists gateways for the bridge', (title, { text }) => {
+    expect(parseBridgeConfig(text, title).gateways.size).toBeGreaterThan(1);
+  });
+  it.each(titled('yaml').filter(([, { text }]) => !('roles' in parse(text) || 'gateways' in parse(text))))('%s is a configuration', async (_title, { text }) => {
     const directory = await mkdtemp(join(tmpdir(), 'sallyport-docs-'));
     try {
       await writeFile(join(directory, 'sallyport.yaml'), text);
