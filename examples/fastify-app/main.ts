@@ -5,7 +5,6 @@ import { toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 import { fastify } from 'fastify';
 import { protect } from 'sallyport';
-import type { NodeMcpHandler } from 'sallyport';
 import { z } from 'zod';
 import { onStage, textOf } from '../stage.ts';
 
@@ -32,7 +31,7 @@ bindings:
 `);
   await sallyport('issue', 'agent-7', '--ou', 'warehouse', '--out', path('agent-7'));
 
-  const mcp = protect(toNodeHandler(handler) as NodeMcpHandler, { directory, name: 'stock' });
+  const mcp = protect(toNodeHandler(handler), { directory, name: 'stock' });
   const app = fastify({ https: await mcp.tlsOptions() });
   app.get('/health', () => ({ ok: true }));
   app.all('/mcp', {

@@ -35,7 +35,7 @@ const start = async (job: CallServerJob): Promise<number> => {
   const { kind, era = 'legacy', evidence = 'sqlite' } = job;
   if (kind === 'gateway') return (await startBenchGateway({ ...job, policy, evidence, upstreams: [upstreamOf(job.upstream ?? 'handler', era)] })).port;
   const handle = handlerOf(era);
-  const listener = (request: IncomingMessage, response: ServerResponse): void => { void handle(request, response); };
+  const listener = (request: IncomingMessage, response: ServerResponse): void => { void handle(request as Parameters<NodeMcpHandler>[0], response); };
   const server = kind === 'sdkOverHttp'
     ? createHttpServer(listener)
     : createHttpsServer({ key: job.key, cert: job.cert, ca: [job.issuing, job.root], requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' }, listener);

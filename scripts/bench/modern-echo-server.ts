@@ -13,7 +13,7 @@ const createEchoServer = (): McpServer => {
 };
 
 /** As the SDK's own examples serve it. */
-export const createModernEchoHandler = (): NodeMcpHandler => toNodeHandler(createMcpHandler(createEchoServer)) as NodeMcpHandler;
+export const createModernEchoHandler = (): NodeMcpHandler => toNodeHandler(createMcpHandler(createEchoServer));
 
 export const modernEchoOverStdio = { command: process.execPath, args: [fileURLToPath(import.meta.url)] } as const;
 

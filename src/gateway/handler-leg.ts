@@ -19,7 +19,10 @@ import { tapResponse } from './response-tap.ts';
 import type { Session } from './sessions.ts';
 
 /** Fits SDK v1 `transport.handleRequest` and v2 `toNodeHandler(handler)`. The body is parsed already. */
-export type NodeMcpHandler = (request: IncomingMessage & { auth?: CertificateAuthInfo }, response: ServerResponse, parsedBody?: unknown) => unknown;
+export type NodeMcpHandler = (request: McpRequest, response: ServerResponse, parsedBody?: unknown) => unknown;
+
+/** As Node's servers give it: method and url are there, which the SDKs insist on under `exactOptionalPropertyTypes`. */
+type McpRequest = IncomingMessage & { method: string; url: string; auth?: CertificateAuthInfo };
 
 export interface HandlerLegOptions {
   readonly name: string;
@@ -51,7 +54,7 @@ export class HandlerLeg implements Pick<Leg, 'upstream' | 'carry' | 'endSession'
   async carry(exchange: Exchange): Promise<void> {
     const { handler, sealer, maxAnswerBytes } = this.#options;
     const { front, session, filter, principal, roles, signal } = exchange;
-    const request: IncomingMessage & { auth?: CertificateAuthInfo } = exchange.request;
+    const request = exchange.request as McpRequest;
     const initializing = session === undefined && isInitialize(exchange.call?.messages);
     rebuildHeaders(request, {
       'mcp-session-id': session?.upstreamSession,
@@ -107,8 +110,8 @@ export class HandlerLeg implements Pick<Leg, 'upstream' | 'carry' | 'endSession'
 }
 
 /** A request that no connection brought. */
-const requestOfOurs = (method: 'POST' | 'DELETE', headers: Readonly<Record<string, string | undefined>>): { request: IncomingMessage & { auth?: CertificateAuthInfo }; response: ServerResponse } => {
-  const request: IncomingMessage & { auth?: CertificateAuthInfo } = new IncomingMessage(new Socket());
+const requestOfOurs = (method: 'POST' | 'DELETE', headers: Readonly<Record<string, string | undefined>>): { request: McpRequest; response: ServerResponse } => {
+  const request = new IncomingMessage(new Socket()) as McpRequest;
   request.method = method;
   request.url = '/mcp';
   request.httpVersion = '1.1';

@@ -18,7 +18,7 @@ import type { UpstreamLog } from './upstream-log.ts';
 export interface HandlerUpstreamOptions {
   readonly name: string;
   /** SDK v1 `transport.handleRequest`, or v2 `toNodeHandler(handler)`. The body comes parsed. */
-  readonly handler: (request: IncomingMessage & { auth?: never }, response: ServerResponse, parsedBody?: unknown) => unknown;
+  readonly handler: (request: IncomingMessage & { method: string; url: string; auth?: never }, response: ServerResponse, parsedBody?: unknown) => unknown;
   /** What tools learn about the caller, as `req.auth`. */
   readonly authInfo?: ((principal: Principal, roles: readonly string[]) => object) | undefined;
   /** Which eras it speaks; `auto`, the default, asks it. */
@@ -103,7 +103,7 @@ class HandlerUpstream implements Upstream {
     const { response, answer } = captureResponse(request, { upstream: this.name, maxBytes, pendingBytes, signal: AbortSignal.any([asked.signal, this.#closing.signal]) });
     // It may go on writing long after it has returned, and fail before it has written anything.
     Promise.resolve()
-      .then(() => this.#options.handler(request as IncomingMessage & { auth?: never }, response, asked.body === undefined ? undefined : JSON.parse(asked.body)))
+      .then(() => this.#options.handler(request as IncomingMessage & { method: string; url: string; auth?: never }, response, asked.body === undefined ? undefined : JSON.parse(asked.body)))
       .catch((cause: unknown) => response.destroy(new SallyportError('ERR_UPSTREAM_INVALID', 'the in-process MCP server failed: see its own log', { facts: { upstream: this.name }, cause })));
     return this.#usable(await this.#settled(answer, asked.signal), asked);
   }

@@ -38,7 +38,7 @@ const gateAround = (kind: Kind): { readonly gate: ProtectedListener; readonly cl
   }
   if (kind === 'v2') {
     const { handle, close } = createV2NodeHandler();
-    return { gate: protect(handle as Parameters<typeof protect>[0], options), closeHandler: close };
+    return { gate: protect(handle, options), closeHandler: close };
   }
   const handler = createV2Handler();
   return { gate: protectFetch(handler.fetch as Parameters<typeof protectFetch>[0], options), closeHandler: () => handler.close() };

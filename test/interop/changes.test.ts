@@ -8,7 +8,6 @@ import { ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/typ
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createIdentityFetch } from '../../src/bridge/index.ts';
 import type { IdentityFetch } from '../../src/bridge/index.ts';
-import type { NodeMcpHandler } from '../../src/gateway/handler-leg.ts';
 import { bridgeIdentity, startTestGateway } from '../support/gateway.ts';
 import type { TestGateway } from '../support/gateway.ts';
 import { eventually } from '../support/gateway-requests.ts';
@@ -23,8 +22,8 @@ beforeAll(async () => {
   gateway = await startTestGateway({
     upstreams: [
       await startUpstream('http', { name: 'v1' }),
-      handlerUpstream(toNodeHandler(both) as NodeMcpHandler, 'v2'),
-      handlerUpstream(toNodeHandler(modernOnly) as NodeMcpHandler, 'modern'),
+      handlerUpstream(toNodeHandler(both), 'v2'),
+      handlerUpstream(toNodeHandler(modernOnly), 'modern'),
     ],
   });
   fetch = createIdentityFetch({ identity: bridgeIdentity(gateway.pki, gateway.agent()) });

@@ -8,7 +8,6 @@ import { LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/type
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createIdentityFetch } from '../../src/bridge/index.ts';
 import type { IdentityFetch } from '../../src/bridge/index.ts';
-import type { NodeMcpHandler } from '../../src/gateway/handler-leg.ts';
 import { systemClock, systemRandomness } from '../../src/system.ts';
 import { createHttpUpstream } from '../../src/upstream/http.ts';
 import { createStdioUpstream } from '../../src/upstream/stdio.ts';
@@ -187,6 +186,6 @@ const startServers = async (): Promise<readonly TestUpstream[]> => {
     await startUpstream('v2', { name: 'v2-in-process' }),
     other(createHttpUpstream({ name: 'modern-http', url: modernHttp.url, log: quietLog }), () => modernHttp.close()),
     other(createStdioUpstream({ ...world, ...modernStdioCommand, name: 'modern-stdio' })),
-    other({ name: 'modern-in-process', handler: modern.handle as NodeMcpHandler }, () => modern.close()),
+    other({ name: 'modern-in-process', handler: modern.handle }, () => modern.close()),
   ];
 };

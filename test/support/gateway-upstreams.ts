@@ -48,7 +48,7 @@ export const startUpstream = async (kind: UpstreamKind, options: V1HttpOptions &
     }
     case 'v2': {
       const { handle, close } = createV2NodeHandler();
-      return inProcess(kind, name, { handler: handle as NodeMcpHandler, sessions: () => [], close });
+      return inProcess(kind, name, { handler: handle, sessions: () => [], close });
     }
   }
 };
