@@ -305,7 +305,9 @@ export class Gateway {
 
   #logFailure(error: unknown, caller: Caller): void {
     const facts = { error, agent: caller.principal.commonName, serial: caller.principal.serial, upstream: caller.upstream };
-    if (error instanceof SallyportError && !error.code.startsWith('ERR_UPSTREAM') && !error.code.startsWith('ERR_AUDIT')) this.#parts.log.info(facts, 'request refused');
+    // That an upstream is away is reported once, by what carries to it.
+    const known = error instanceof SallyportError && (error.code === 'ERR_UPSTREAM_UNREACHABLE' || !/^ERR_(UPSTREAM|AUDIT)/.test(error.code));
+    if (known) this.#parts.log.info(facts, 'request refused');
     else this.#parts.log.error(facts, 'request failed');
   }
 }

@@ -43,6 +43,12 @@ export class InProcessLeg implements Leg {
 
   async #legFor(era: Exchange['era']): Promise<Pick<Leg, 'carry' | 'endSession'>> {
     const { handler, native, translated } = this.#options;
-    return (await handler.eras()).includes(era) ? native : translated;
+    try {
+      return (await handler.eras()).includes(era) ? native : translated;
+    } catch (error) {
+      // One that cannot be asked is taken for one of the era that had no such question.
+      if (era === 'legacy') return native;
+      throw error;
+    }
   }
 }

@@ -36,8 +36,7 @@ class TranslatedUpstream implements Upstream {
   async exchange(request: UpstreamRequest): Promise<UpstreamAnswer> {
     // A session that was begun in translation goes on so, should the MCP server have learned the era meanwhile.
     if (request.session !== undefined && this.#legacy.holds(request.session)) return this.#legacy.exchange(request);
-    const native = await this.#upstream.eras();
-    if (native.includes(request.era)) return this.#upstream.exchange(request);
+    if (await this.#speaks(request.era)) return this.#upstream.exchange(request);
     return request.era === 'modern' ? this.#modern.exchange(request) : this.#legacy.exchange(request);
   }
 
@@ -55,14 +54,23 @@ class TranslatedUpstream implements Upstream {
       this.#legacy.endSession(session);
       return;
     }
-    const native = await this.#upstream.eras().catch((): readonly Era[] => ['legacy']);
-    if (native.includes('legacy')) await this.#upstream.endSession(session);
+    if (await this.#speaks('legacy')) await this.#upstream.endSession(session);
   }
 
   async endPrincipal(principalId: string): Promise<void> {
     this.#legacy.endPrincipal(principalId);
     await this.#modern.endPrincipal(principalId);
     await this.#upstream.endPrincipal(principalId);
+  }
+
+  /** An MCP server that cannot be asked is taken for one of the era that had no such question. */
+  async #speaks(era: Era): Promise<boolean> {
+    try {
+      return (await this.#upstream.eras()).includes(era);
+    } catch (error) {
+      if (era === 'legacy') return true;
+      throw error;
+    }
   }
 
   healthy(): Promise<boolean> {

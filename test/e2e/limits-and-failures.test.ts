@@ -158,7 +158,7 @@ describe('a stdio child that ends', () => {
     const stream = await session.stream();
     const call = await session.stream({ body: slow('x') });
     await call.message(({ method }) => method === 'notifications/progress');
-    process.kill(Number(gateway.upstream.sessions()[0]), 'SIGKILL');
+    process.kill(Number(gateway.upstream.sessions().at(-1)), 'SIGKILL');
     expect((await call.message(({ id }) => id === 'x')).error?.data).toEqual({ code: 'ERR_UPSTREAM_EXITED' });
     await stream.closed;
     expect((await session.post(callMessage('y', 'echo', { text: 'x' }))).status).toBe(404);
