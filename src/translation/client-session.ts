@@ -11,11 +11,8 @@ import type { Fields, Outcome } from './fields.ts';
 import type { TranslationLimits } from './limits.ts';
 import { ModernCall } from './modern-call.ts';
 import { toModernParams } from './requests.ts';
-import type { ClientFacts } from './requests.ts';
+import type { ClientFacts, OnBehalf } from './requests.ts';
 import { KnownTools } from './tool-facts.ts';
-
-/** On whose behalf something is sent. */
-export type OnBehalf = Pick<UpstreamRequest, 'principal' | 'roles'>;
 
 export interface ClientSessionOptions {
   readonly upstream: Upstream;

@@ -13,10 +13,11 @@ import type { UpstreamLog } from '../upstream/upstream-log.ts';
 import { errorText, fieldsOf, isFields, notificationText, outgoingRequest, progressTokenOf, resultText } from './fields.ts';
 import type { Fields } from './fields.ts';
 import { isInputRequest, mayAskForInput, missingCapability, toInputRequest } from './input-requests.ts';
-import type { LegacySession, OnBehalf, SessionCall } from './legacy-session.ts';
+import type { LegacySession, SessionCall } from './legacy-session.ts';
 import type { TranslationLimits } from './limits.ts';
 import { Outlet } from './outlet.ts';
 import { toLegacyParams } from './requests.ts';
+import type { OnBehalf } from './requests.ts';
 import { toModernError, toModernResult } from './results.ts';
 
 /** One HTTP request of the modern client: the first of a call, or its retry. */

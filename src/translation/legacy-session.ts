@@ -4,25 +4,23 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, SallyportError } from '../errors.ts';
-import type { Principal } from '../identity/principal.ts';
 import { logLevels } from '../mcp/envelope.ts';
 import type { RequestId } from '../mcp/message.ts';
 import { isRequestId } from '../mcp/read-messages.ts';
 import { isModern, revisionOf } from '../mcp/revisions.ts';
-import type { SseEvent, Upstream, UpstreamAnswer, UpstreamRequest } from '../upstream/upstream.ts';
+import type { Upstream } from '../upstream/upstream.ts';
 import type { UpstreamLog } from '../upstream/upstream-log.ts';
-import { fieldsOf, isFields, outgoingNotification, outgoingRequest, outgoingResponse, readAnswer } from './fields.ts';
+import { fieldsOf, isFields, outgoingNotification, outgoingResponse } from './fields.ts';
 import type { Fields, Outcome, Outgoing } from './fields.ts';
+import { LegacyWire } from './legacy-wire.ts';
+import type { Sender, SendOptions } from './legacy-wire.ts';
 import { Listeners } from './listeners.ts';
 import type { TranslationLimits } from './limits.ts';
 import { toInitializeParams } from './requests.ts';
-import type { ClientFacts } from './requests.ts';
-
-/** On whose behalf something is sent. */
-export type OnBehalf = Pick<UpstreamRequest, 'principal' | 'roles'>;
+import type { ClientFacts, OnBehalf } from './requests.ts';
 
 /** What of a call the session needs to hand messages of the MCP server to it. */
-export interface SessionCall {
+export interface SessionCall extends Sender {
   readonly id: RequestId;
   /** Of its request's envelope: which log messages it wants. */
   readonly logLevel: string | undefined;
@@ -33,8 +31,6 @@ export interface SessionCall {
   /** A question of the MCP server; why it cannot be asked, if so. */
   ask(id: RequestId, method: string, params: Fields | undefined): string | undefined;
   withdraw(id: RequestId): void;
-  /** Resolves when its MCP client keeps up. */
-  room(): Promise<void>;
 }
 
 export interface LegacySessionOptions {
@@ -45,41 +41,33 @@ export interface LegacySessionOptions {
   readonly onGone: () => void;
 }
 
-/** For what no MCP client waits for. */
-const ownRequestMs = 30_000;
 /** A command may have to be fetched first. */
 const initializeMs = 120_000;
-/** A stream that lasted so long did not fail, however it ended. */
-const lastingMs = 10_000;
-const reopenMs = { first: 500, longest: 30_000 } as const;
-const resumeAttempts = 6;
-/** A GET stream that was not refused by then is hoped for: some servers say nothing before there is something to say. */
-const streamKnownMs = 150;
 /** No call waits longer for its log level. */
 const levelSetMs = 2_000;
 
 export class LegacySession {
   readonly listeners: Listeners;
   readonly #options: LegacySessionOptions;
-  readonly #ended = new AbortController();
-  /** Of the GET stream. */
-  readonly #listening = new AbortController();
+  readonly #wire: LegacyWire<SessionCall>;
   readonly #calls = new Map<RequestId, SessionCall>();
-  readonly #awaited = new Map<RequestId, PromiseWithResolvers<Fields>>();
-  readonly #streamKnown = Promise.withResolvers<void>();
-  #onBehalf: OnBehalf;
   #initialized: Fields = {};
-  #id: string | undefined;
-  #revision: string | undefined;
-  #lastId = 0;
-  #canListen = true;
   #level: string | undefined;
   #settingLevel: Promise<void> = Promise.resolve();
 
   private constructor(options: LegacySessionOptions, onBehalf: OnBehalf) {
     this.#options = options;
-    this.#onBehalf = onBehalf;
     this.listeners = new Listeners(this, options.limits);
+    this.#wire = new LegacyWire({
+      upstream: options.upstream,
+      onBehalf,
+      onMessage: (message, call) => this.#take(message, call),
+      onSilent: () => this.listeners.end('graceful'),
+      onGone: () => {
+        this.listeners.end('abrupt');
+        options.onGone();
+      },
+    });
   }
 
   /**
@@ -88,7 +76,7 @@ export class LegacySession {
   static async open(options: LegacySessionOptions, onBehalf: OnBehalf, client: ClientFacts): Promise<LegacySession> {
     const session = new LegacySession(options, onBehalf);
     await session.#initialize(client);
-    void session.#keepListening();
+    void session.#wire.listen();
     return session;
   }
 
@@ -105,32 +93,25 @@ export class LegacySession {
     return isFields(this.#initialized.serverInfo) ? this.#initialized.serverInfo : undefined;
   }
 
-  get principal(): Principal {
-    return this.#onBehalf.principal;
-  }
-
   get busy(): boolean {
     return this.#calls.size > 0 || this.listeners.size > 0;
   }
 
   get ended(): boolean {
-    return this.#listening.signal.aborted;
+    return this.#wire.ended;
   }
 
   /** Whether the MCP server can tell of changes. */
-  async canListen(): Promise<boolean> {
-    await this.#streamKnown.promise;
-    return this.#canListen;
+  canListen(): Promise<boolean> {
+    return this.#wire.hasStream();
   }
 
-  /** Ids and progress tokens are of one kind: unique within the session. */
   newId(): number {
-    this.#lastId += 1;
-    return this.#lastId;
+    return this.#wire.newId();
   }
 
   enter(call: SessionCall, onBehalf: OnBehalf): void {
-    this.#onBehalf = onBehalf;
+    this.#wire.onBehalf = onBehalf;
     this.#calls.set(call.id, call);
   }
 
@@ -138,45 +119,22 @@ export class LegacySession {
     this.#calls.delete(call.id);
   }
 
-  /**
-   * Sends a request. Rejects with `ERR_MCP_SESSION_UNKNOWN` when it was not carried out because the session
-   * is gone; `response` is the response message, and rejects when there will be none.
-   */
-  async request({ message, body }: Outgoing, call: SessionCall | undefined, { signal, onBehalf }: { readonly signal: AbortSignal; readonly onBehalf?: OnBehalf }): Promise<{ readonly response: Promise<Fields> }> {
-    const { id } = message as { readonly id: RequestId };
-    const awaited = Promise.withResolvers<Fields>();
-    awaited.promise.catch(() => undefined);
-    this.#awaited.set(id, awaited);
-    const given = AbortSignal.any([signal, this.#ended.signal]);
-    const fail = (error: unknown): void => {
-      this.#awaited.delete(id);
-      awaited.reject(error);
-    };
-    const posted = this.#exchange('POST', { message, body }, { signal: given, onBehalf });
-    // A response may come on another stream before this POST is answered at all.
-    const answered = posted.then((answer) => void this.#follow(answer, id, call, given).then(() => fail(withoutResponse()), fail));
-    try {
-      await Promise.race([answered, awaited.promise.then(() => undefined, () => answered)]);
-    } catch (error) {
-      fail(error);
-      if (codeOf(error) === 'ERR_MCP_SESSION_UNKNOWN') this.gone();
-      throw error;
-    }
-    return { response: awaited.promise };
+  /** Sends the request of a call, as `LegacyWire.request` does. */
+  request(outgoing: Outgoing, call: SessionCall, options: SendOptions): Promise<{ readonly response: Promise<Fields> }> {
+    return this.#wire.request(outgoing, call, options);
   }
 
   /** A request of our own, such as `resources/subscribe`: its response message. */
-  async ask(method: string, params: Fields): Promise<Fields> {
-    const { response } = await this.request(outgoingRequest(this.newId(), method, params), undefined, { signal: AbortSignal.timeout(ownRequestMs) });
-    return response;
+  ask(method: string, params: Fields): Promise<Fields> {
+    return this.#wire.ask(method, params);
   }
 
-  async notify(method: string, params?: Fields): Promise<void> {
-    await this.#tell(outgoingNotification(method, params));
+  notify(method: string, params?: Fields): Promise<void> {
+    return this.#wire.tell(outgoingNotification(method, params));
   }
 
-  async respond(id: RequestId, outcome: Outcome, onBehalf?: OnBehalf): Promise<void> {
-    await this.#tell(outgoingResponse(id, outcome), onBehalf);
+  respond(id: RequestId, outcome: Outcome, onBehalf?: OnBehalf): Promise<void> {
+    return this.#wire.tell(outgoingResponse(id, outcome), onBehalf);
   }
 
   /**
@@ -198,36 +156,16 @@ export class LegacySession {
     await Promise.race([this.#settingLevel, sleep(levelSetMs, undefined, { ref: false })]);
   }
 
-  /** The MCP server has ended it: whoever comes next gets another one. Each request at hand learns by itself what became of it. */
-  gone(): void {
-    if (this.ended) return;
-    this.#stopListening('abrupt');
-    this.#options.onGone();
-  }
-
   /** `graceful`: listen streams get their result, so that nobody takes the end for a failure. */
   async end(error: SallyportError, how: 'graceful' | 'abrupt'): Promise<void> {
-    if (this.#ended.signal.aborted) return;
-    const wasGone = this.ended;
-    this.#stopListening(how);
-    this.#ended.abort(error);
-    for (const { reject } of this.#awaited.values()) reject(error);
-    this.#awaited.clear();
-    this.#calls.clear();
-    if (this.#id !== undefined && !wasGone) await this.#options.upstream.endSession(this.#id);
-  }
-
-  #stopListening(how: 'graceful' | 'abrupt'): void {
-    this.#canListen = false;
-    this.#streamKnown.resolve();
     this.listeners.end(how);
-    this.#listening.abort();
+    this.#calls.clear();
+    await this.#wire.end(error);
   }
 
   async #initialize(client: ClientFacts): Promise<void> {
     const { upstream } = this.#options;
-    const { response } = await this.request(outgoingRequest(this.newId(), 'initialize', toInitializeParams(client)), undefined, { signal: AbortSignal.timeout(initializeMs) });
-    const message = await response;
+    const message = await this.#wire.ask('initialize', toInitializeParams(client), initializeMs);
     const result = fieldsOf(message.result);
     const revision = result.protocolVersion;
     if (typeof revision !== 'string' || revisionOf(revision) === undefined || isModern(revision)) {
@@ -239,106 +177,22 @@ export class LegacySession {
       throw error;
     }
     this.#initialized = result;
-    this.#revision = revision;
-    await this.notify('notifications/initialized');
-  }
-
-  async #tell(outgoing: Outgoing, onBehalf?: OnBehalf): Promise<void> {
-    const answer = await this.#exchange('POST', outgoing, { signal: AbortSignal.any([this.#ended.signal, AbortSignal.timeout(ownRequestMs)]), onBehalf });
-    if (answer.kind === 'stream') for await (const event of answer.events) this.#takeEvent(event, undefined);
-  }
-
-  #exchange(method: 'POST' | 'GET', outgoing: Outgoing | undefined, how: { readonly signal: AbortSignal; readonly onBehalf?: OnBehalf | undefined; readonly lastEventId?: string | undefined }): Promise<UpstreamAnswer> {
-    const { upstream } = this.#options;
-    const { principal, roles } = how.onBehalf ?? this.#onBehalf;
-    const named = this.#revision !== undefined && revisionOf(this.#revision)?.versionHeader === 'required';
-    const exchanged = upstream.exchange({
-      era: 'legacy', method, principal, roles, session: this.#id, protocolVersion: named ? this.#revision : undefined, lastEventId: how.lastEventId,
-      messages: outgoing === undefined ? [] : [outgoing.message], body: outgoing?.body, signal: how.signal,
-    });
-    if (this.#revision !== undefined) return exchanged;
-    return exchanged.then((answer) => {
-      this.#id = answer.session;
-      return answer;
-    });
-  }
-
-  /** Reads what comes of a POST, and goes on where its stream broke off if the MCP server lets us. */
-  async #follow(first: UpstreamAnswer, id: RequestId, call: SessionCall | undefined, signal: AbortSignal): Promise<void> {
-    let answer: UpstreamAnswer = first;
-    let lastEventId: string | undefined;
-    let pauseMs: number = reopenMs.first;
-    for (let attempt = 0; attempt < resumeAttempts; attempt += 1) {
-      if (answer.kind === 'json') for (const message of readAnswer(answer.text)) this.#take(message, call);
-      if (answer.kind !== 'stream') return;
-      try {
-        for await (const event of answer.events) {
-          attempt = 0;
-          lastEventId = event.id ?? lastEventId;
-          pauseMs = event.retry ?? pauseMs;
-          this.#takeEvent(event, call);
-          await call?.room();
-        }
-      } catch (error) {
-        if (lastEventId === undefined) throw error;
-      }
-      if (!this.#awaited.has(id) || lastEventId === undefined || signal.aborted) return;
-      await sleep(Math.min(pauseMs, reopenMs.longest), undefined, { signal });
-      answer = await this.#exchange('GET', undefined, { signal, lastEventId });
+    this.#wire.begin(revision);
+    try {
+      await this.notify('notifications/initialized');
+    } catch (error) {
+      // Nobody would ever end it.
+      await this.end(new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server did not take notifications/initialized'), 'abrupt').catch(() => undefined);
+      throw error;
     }
-  }
-
-  /** Keeps the stream open that carries what belongs to no request. */
-  async #keepListening(): Promise<void> {
-    const { signal } = this.#listening;
-    let lastEventId: string | undefined;
-    let failures = 0;
-    // Without a session nobody could tell whose changes they are.
-    if (this.#id === undefined) this.#withoutStream();
-    setTimeout(() => this.#streamKnown.resolve(), streamKnownMs).unref();
-    while (!signal.aborted && this.#canListen) {
-      const since = performance.now();
-      try {
-        const answer = await this.#exchange('GET', undefined, { signal, lastEventId });
-        if (answer.kind !== 'stream') return this.#withoutStream();
-        this.#streamKnown.resolve();
-        for await (const event of answer.events) {
-          failures = 0;
-          lastEventId = event.id ?? lastEventId;
-          this.#takeEvent(event, undefined);
-        }
-      } catch (error) {
-        const code = codeOf(error);
-        if (code === 'ERR_MCP_SESSION_UNKNOWN' || code === 'ERR_UPSTREAM_EXITED') return this.gone();
-        if (code === 'ERR_UPSTREAM_INVALID' && failures === 0) return this.#withoutStream();
-      }
-      failures = performance.now() - since > lastingMs ? 1 : failures + 1;
-      await sleep(Math.min(reopenMs.longest, reopenMs.first * 2 ** Math.min(failures - 1, 10)), undefined, { signal, ref: false }).catch(() => undefined);
-    }
-  }
-
-  #withoutStream(): void {
-    this.#canListen = false;
-    this.#streamKnown.resolve();
-    this.listeners.end('graceful');
-  }
-
-  #takeEvent(event: SseEvent, call: SessionCall | undefined): void {
-    if (event.data === '' || (event.event !== undefined && event.event !== 'message')) return;
-    for (const message of readAnswer(event.data)) this.#take(message, call);
   }
 
   #take(message: Fields, call: SessionCall | undefined): void {
     const { id, method } = message;
     const params = isFields(message.params) ? message.params : undefined;
-    if (typeof method === 'string') {
-      if (id === undefined) this.#notified(method, params ?? {}, call);
-      else if (isRequestId(id)) this.#asked(id, method, params, call);
-      return;
-    }
-    if (!isRequestId(id)) return;
-    this.#awaited.get(id)?.resolve(message);
-    this.#awaited.delete(id);
+    if (typeof method !== 'string') return;
+    if (id === undefined) this.#notified(method, params ?? {}, call);
+    else if (isRequestId(id)) this.#asked({ id, method, params }, call);
   }
 
   #notified(method: string, params: Fields, call: SessionCall | undefined): void {
@@ -360,7 +214,7 @@ export class LegacySession {
     }
   }
 
-  #asked(id: RequestId, method: string, params: Fields | undefined, call: SessionCall | undefined): void {
+  #asked({ id, method, params }: { readonly id: RequestId; readonly method: string; readonly params: Fields | undefined }, call: SessionCall | undefined): void {
     if (method === 'ping') {
       this.#answer(id, { result: {} });
       return;
@@ -383,5 +237,3 @@ export class LegacySession {
     return [...this.#calls.values()].filter((call) => call.waited).toReversed();
   }
 }
-
-const withoutResponse = (): SallyportError => new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server ended its answer without a response');

@@ -6,11 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SallyportError } from '../errors.ts';
 import type { RequestId } from '../mcp/message.ts';
 import type { UpstreamAnswer } from '../upstream/upstream.ts';
-import type { ClientSession, OnBehalf } from './client-session.ts';
+import type { ClientSession } from './client-session.ts';
 import { errorText, fieldsOf, isFields, notificationText, outgoingRequest, readAnswer, resultText } from './fields.ts';
 import type { Fields, Outcome } from './fields.ts';
 import { isInputRequest, mayAskForInput, missingCapability, toLegacyQuestion } from './input-requests.ts';
 import { Outlet } from './outlet.ts';
+import type { OnBehalf } from './requests.ts';
 import { toLegacyError, toLegacyResult } from './results.ts';
 
 export interface LegacyRequest {

@@ -2,8 +2,12 @@
 import { clientCapabilitiesKey, clientInfoKey, logLevelKey, protocolVersionKey } from '../mcp/envelope.ts';
 import type { RequestId } from '../mcp/message.ts';
 import { modernRevision, newestLegacyRevision } from '../mcp/revisions.ts';
+import type { UpstreamRequest } from '../upstream/upstream.ts';
 import { fieldsOf, isFields, without } from './fields.ts';
 import type { Fields } from './fields.ts';
+
+/** On whose behalf something is sent. */
+export type OnBehalf = Pick<UpstreamRequest, 'principal' | 'roles'>;
 
 /** What an MCP client says about itself: once in `initialize`, or in the envelope of every request. */
 export interface ClientFacts {

@@ -75,6 +75,15 @@ describe('the session', () => {
     await expect(upstream.exchange(asking({}, callOf()))).rejects.toMatchObject({ code: 'ERR_UPSTREAM_INVALID', message: 'the MCP server could not be initialized: see its own log' });
   });
 
+  it('that does not get as far as notifications/initialized is ended', async () => {
+    const server = legacy(({ method }) => {
+      if (method === 'notifications/initialized') throw new SallyportError('ERR_UPSTREAM_INVALID', 'no');
+      return undefined;
+    });
+    await expect(translate(server).exchange(asking({}, callOf()))).rejects.toMatchObject({ code: 'ERR_UPSTREAM_INVALID', message: 'no' });
+    expect(server.endedSessions).toEqual(['s1']);
+  });
+
   it('makes room for the next by ending what is idle, but nothing that is in use', async () => {
     const server = legacy(({ method, params }) => (method === 'tools/call' && params['name'] === 'long' ? spoken().answer : undefined));
     const upstream = translate(server, { sessionsPerPrincipal: 2, openStreamAfterMs: 1 });

@@ -3,11 +3,12 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock, systemRandomness } from '../../src/system.ts';
 import { translated } from '../../src/translation/translated.ts';
+import { createHandlerUpstream } from '../../src/upstream/handler-upstream.ts';
 import { createHttpUpstream } from '../../src/upstream/http.ts';
 import { createStdioUpstream } from '../../src/upstream/stdio.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { bigInteger } from '../support/mcp-servers/v1-server.ts';
-import { startV1Http } from '../support/mcp-servers/v1-http.ts';
+import { createV1Handler, startV1Http } from '../support/mcp-servers/v1-http.ts';
 import { v1StdioCommand } from '../support/mcp-servers/v1-stdio.ts';
 import { serveUpstream } from '../support/upstream-front.ts';
 import { recordingLog } from '../support/upstream-requests.ts';
@@ -19,6 +20,11 @@ afterAll(async () => {
 
 const upstreamOf = async (kind: string): Promise<Upstream> => {
   if (kind === 'stdio') return createStdioUpstream({ name: 'v1', ...v1StdioCommand, clock: systemClock, randomness: systemRandomness, log: recordingLog() });
+  if (kind === 'in-process') {
+    const handler = createV1Handler();
+    closers.push(() => handler.close());
+    return createHandlerUpstream({ name: 'v1', handler: handler.handle, log: recordingLog() });
+  }
   const server = await startV1Http();
   closers.push(() => server.close());
   return createHttpUpstream({ name: 'v1', url: server.url, log: recordingLog() });
@@ -26,7 +32,7 @@ const upstreamOf = async (kind: string): Promise<Upstream> => {
 
 const text = (result: unknown): string | undefined => (result as { content?: { text?: string }[] }).content?.[0]?.text;
 
-describe.each(['http', 'stdio'])('a modern client at a legacy server over %s', (kind) => {
+describe.each(['http', 'stdio', 'in-process'])('a modern client at a legacy server: %s', (kind) => {
   let client: Client;
   const seen: unknown[] = [];
   beforeAll(async () => {
