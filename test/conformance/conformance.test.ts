@@ -24,7 +24,7 @@ const found = async (suite: SuiteName, start: () => Promise<Route>): Promise<Res
 /** In front of an HTTP upstream; `npm run conformance` covers every kind, tasks, translation and the older suite. */
 describe.concurrent('the official conformance suite', () => {
   for (const suite of ['2025-11-25', '2026-07-28-core'] as const) {
-    it(`finds of ${suite} through bridge, mutual TLS and gateway what it finds directly`, { timeout: 60_000 }, async ({ expect: expected }) => {
+    it(`finds of ${suite} through bridge, mutual TLS and gateway what it finds directly`, { timeout: 120_000 }, async ({ expect: expected }) => {
       const [direct, through] = await Promise.all([found(suite, startDirect), found(suite, async () => startThrough(await fixtureUpstreams.http.start()))]);
       expected(failuresIn(direct)).toEqual([]);
       expected(countOf(direct, 'SUCCESS')).toBe(suites[suite].passing);
