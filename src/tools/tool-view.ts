@@ -45,7 +45,7 @@ export class ViewState {
   asking: Promise<void> | undefined;
   /** Pages that have come since. */
   #since: Map<string, ToolDefinition> | undefined;
-  readonly #chains = new Map<string, Chain>();
+  #chains: Map<string, Chain> | undefined;
   #wholeAsOf: ListedAsOf | undefined;
 
   definition(name: string): ToolDefinition | undefined {
@@ -66,7 +66,7 @@ export class ViewState {
   /** @throws SallyportError `ERR_UPSTREAM_INVALID` */
   take(given: ToolPage, reader: ListingReader, asOf: ListedAsOf): Listed {
     const page = reader.page(given.tools);
-    const before = given.cursor === undefined ? undefined : this.#chains.get(given.cursor);
+    const before = given.cursor === undefined ? undefined : this.#chains?.get(given.cursor);
     const fromStart = given.cursor === undefined || before !== undefined;
     const chain: Chain = { listing: reader.extend(before?.listing, page), asOf: before?.asOf ?? asOf };
     if (fromStart && given.nextCursor === undefined) {
@@ -85,11 +85,12 @@ export class ViewState {
   }
 
   #expect(cursor: string, chain: Chain): void {
-    this.#chains.delete(cursor);
-    this.#chains.set(cursor, chain);
-    for (const oldest of this.#chains.keys()) {
-      if (this.#chains.size <= maxChains) return;
-      this.#chains.delete(oldest);
+    const chains = (this.#chains ??= new Map());
+    chains.delete(cursor);
+    chains.set(cursor, chain);
+    for (const oldest of chains.keys()) {
+      if (chains.size <= maxChains) return;
+      chains.delete(oldest);
     }
   }
 }

@@ -130,8 +130,8 @@ describe('tools that change', () => {
     expect(denials(gateway)).toEqual([['more', 'toolNew']]);
   });
 
-  it('are one thing in both eras, natively and in translation', async () => {
-    const { gateway, agent } = await startShop({ pay: honest }, 'onToolChange: deny');
+  it.each([['natively', 'stateless'], ['in translation', 'reject']] as const)('are one thing in both eras, %s', async (_, legacy) => {
+    const { gateway, agent } = await start(handlerUpstream(shopHandler({ pay: honest }, legacy)), 'onToolChange: deny');
     for (const era of ['modern', 'legacy', 'modern'] as const) expect(await (await clientOf[era](gateway, agent)).list()).toEqual(['pay']);
     await settled();
     expect(gateway.toolStore.events).toEqual([]);

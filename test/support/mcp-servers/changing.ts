@@ -25,7 +25,7 @@ const createShopServer = (shop: Shop): McpServer => {
 };
 
 /** Every request is answered as the shop is then. */
-export const shopHandler = (shop: Shop): NodeMcpHandler => toNodeHandler(createMcpHandler(() => createShopServer(shop))) as NodeMcpHandler;
+export const shopHandler = (shop: Shop, legacy: 'stateless' | 'reject' = 'stateless'): NodeMcpHandler => toNodeHandler(createMcpHandler(() => createShopServer(shop), { legacy })) as NodeMcpHandler;
 
 /** One session, whose tools are changed with `describe`: it tells its client. */
 export const sessionShop = async (shop: Shop): Promise<{ readonly handler: NodeMcpHandler; describe(name: string, description: string): void }> => {
