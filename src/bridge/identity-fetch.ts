@@ -45,8 +45,8 @@ export interface IdentityFetch {
 
 /** Makes a `fetch` that presents an identity. The directory is read at the first request. */
 export function createIdentityFetch(options: IdentityFetchOptions): IdentityFetch {
-  const connections = new IdentityConnections(options);
   const clock = options.clock ?? systemClock;
+  const connections = new IdentityConnections(options, clock);
 
   const prepare = async (url: URL): Promise<{ identity: Identity; agent: Agent }> => {
     if (url.protocol !== 'https:') {
@@ -97,19 +97,28 @@ export function createIdentityFetch(options: IdentityFetchOptions): IdentityFetc
   return identityFetch;
 }
 
+/** After this much silence a connection is not used again: the machine may have slept, and nobody told this side that it is gone. */
+const longestIdleMs = 30_000;
+
 /** One keep-alive agent for each version of the identity: a new certificate means new connections, open streams stay until they end. */
 class IdentityConnections {
   readonly #options: IdentityFetchOptions;
+  readonly #clock: Clock;
+  #lastUsed = 0;
   #watch: Promise<IdentityWatch> | undefined;
   #agent: Agent | undefined;
   #agentFor: Identity | undefined;
 
-  constructor(options: IdentityFetchOptions) {
+  constructor(options: IdentityFetchOptions, clock: Clock) {
     this.#options = options;
+    this.#clock = clock;
   }
 
   async current(): Promise<{ identity: Identity; agent: Agent }> {
     const identity = typeof this.#options.identity === 'string' ? (await this.#followed(this.#options.identity)).current : this.#options.identity;
+    const now = this.#clock.now().getTime();
+    if (Math.abs(now - this.#lastUsed) > longestIdleMs) dropIdle(this.#agent);
+    this.#lastUsed = now;
     if (this.#agent === undefined || this.#agentFor !== identity) {
       retire(this.#agent);
       this.#agent = agentOf(identity);
@@ -169,7 +178,11 @@ function agentOf(identity: Identity): Agent {
 function retire(agent: Agent | undefined): void {
   if (agent === undefined) return;
   agent.maxFreeSockets = 0;
-  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+  dropIdle(agent);
+}
+
+function dropIdle(agent: Agent | undefined): void {
+  for (const sockets of Object.values(agent?.freeSockets ?? {})) for (const socket of sockets ?? []) socket.destroy();
 }
 
 interface Outgoing {
@@ -230,8 +243,12 @@ function send(outgoing: Outgoing, agent: Agent, connectTimeoutMs: number): Promi
   });
 }
 
+const keepAliveMs = 30_000;
+
 function limitConnecting(request: ClientRequest, timeoutMs: number): void {
   request.on('socket', (socket) => {
+    // A stream of which nothing comes may be one whose other end is gone without a word.
+    socket.setKeepAlive(true, keepAliveMs);
     if (!socket.connecting) return;
     const timer = setTimeout(() => {
       request.destroy(Object.assign(new Error('connecting took too long'), { code: 'ETIMEDOUT' }));

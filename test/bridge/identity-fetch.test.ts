@@ -66,6 +66,28 @@ describe('a fetch that presents an identity', () => {
     expect(gateway?.handshakes).toBe(1);
   });
 
+  it('uses no connection again that was idle while the machine may have slept', async () => {
+    const { url } = await start({ handler: (_request, response) => void response.end('ok') });
+    let now = Date.now();
+    const sleepy = createIdentityFetch({ identity: directory, clock: { now: () => new Date(now) } });
+    try {
+      const ask = async (): Promise<number | undefined> => {
+        await (await sleepy(url)).text();
+        return gateway?.handshakes;
+      };
+      expect(await ask()).toBe(1);
+      now += 30_000;
+      expect(await ask()).toBe(1);
+      now += 30_001;
+      expect(await ask()).toBe(2);
+      // A clock that was set back says as little.
+      now -= 60_000;
+      expect(await ask()).toBe(3);
+    } finally {
+      sleepy.close();
+    }
+  });
+
   it('presents the leaf alone and no session of an earlier handshake', async () => {
     let sent = 0;
     const { url } = await start({
