@@ -41,7 +41,8 @@ const farewellTimeoutMs = 2_000;
 export class Conversation {
   readonly #options: ConversationOptions;
   readonly #ended = new AbortController();
-  readonly #inFlight = new Set<Pending>();
+  /** With what to call once nothing of it awaits an answer any more. */
+  readonly #inFlight = new Map<Pending, () => void>();
   #session: Session | undefined;
   #initialize: string | undefined;
   #initialized: string | undefined;
@@ -63,7 +64,7 @@ export class Conversation {
       if (message.kind === 'request' && message.id !== undefined) pending.set(message.id, message);
       const cancelled = cancelledId(message);
       // A cancelled request needs no answer, whatever becomes of its stream.
-      if (cancelled !== undefined) for (const others of this.#inFlight) others.delete(cancelled);
+      if (cancelled !== undefined) for (const [others, answered] of this.#inFlight) if (others.delete(cancelled) && others.size === 0) answered();
     }
     const initializes = facts.length === 1 && facts[0]?.method === 'initialize' && pending.size === 1;
     if (initializes) {
@@ -72,7 +73,7 @@ export class Conversation {
       this.#initialize = text;
       this.#initialized = undefined;
     }
-    this.#inFlight.add(pending);
+    this.#inFlight.set(pending, onAnswered);
     try {
       await this.#exchange(text, pending, initializes, onAnswered);
       if (facts.some((message) => message.method === 'notifications/initialized')) {

@@ -79,7 +79,8 @@ export function startStdioBridge(options: StdioBridgeOptions): StdioBridge {
       const exchange = lane.then(() => conversation.send(line, facts, answered.resolve));
       const ordered = facts.some(({ kind, method }) => kind !== 'request' || method === 'initialize');
       if (ordered) lane = Promise.race([exchange, answered.promise]);
-      track(exchange);
+      // A stream that goes on after its answer, or whose request was cancelled, holds up nothing.
+      track(facts.some(({ kind }) => kind === 'request') ? Promise.race([exchange, answered.promise]) : exchange);
     },
     onDropped: (reason, bytes) => notice({ level: 'warn', message: 'the MCP client sent a message that is too long or not UTF-8; it was dropped', facts: { reason, bytes } }),
   });

@@ -1,10 +1,13 @@
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-import type { ClientOptions } from '@modelcontextprotocol/client';
+import type { ClientOptions, Transport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
+import { toNodeHandler } from '@modelcontextprotocol/node';
+import type { ServerNotifier } from '@modelcontextprotocol/server';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -13,7 +16,7 @@ import { createIdentityFetch } from '../../src/bridge/identity-fetch.ts';
 import type { IdentityFetch } from '../../src/bridge/identity-fetch.ts';
 import { startStdioBridge } from '../../src/bridge/stdio-bridge.ts';
 import type { StdioBridge } from '../../src/bridge/stdio-bridge.ts';
-import { createV2NodeHandler } from '../support/mcp-servers/v2.ts';
+import { createV2Handler } from '../support/mcp-servers/v2.ts';
 import { answerError, mcpHandler, startTestGateway } from './test-gateway.ts';
 import type { Handler, TestGateway } from './test-gateway.ts';
 import { createTestPki, writeIdentity } from './test-pki.ts';
@@ -48,8 +51,33 @@ const modes: readonly (readonly [string, NonNullable<ClientOptions['versionNegot
   ['legacy', { mode: 'legacy' }],
 ];
 
+/** The stdio bridge in this process, as the transport of a client. */
+class BridgedStdio implements Transport {
+  onmessage?: NonNullable<Transport['onmessage']>;
+  onclose?: () => void;
+  readonly #input = new PassThrough();
+  readonly #output = new PassThrough();
+  readonly #bridge = startStdioBridge({ url: gateway.url, fetch: identityFetch, input: this.#input, output: this.#output, notice: () => undefined });
+
+  start(): Promise<void> {
+    createInterface({ input: this.#output }).on('line', (line) => this.onmessage?.(JSON.parse(line) as Parameters<NonNullable<Transport['onmessage']>>[0]));
+    return Promise.resolve();
+  }
+
+  send(message: object): Promise<void> {
+    this.#input.write(`${JSON.stringify(message)}\n`);
+    return Promise.resolve();
+  }
+
+  async close(): Promise<void> {
+    this.#input.end();
+    await this.#bridge.done;
+    this.onclose?.();
+  }
+}
+
 describe.each(modes)('the official v2 client, %s', (name, versionNegotiation) => {
-  const tour = async (client: Client): Promise<void> => {
+  const tour = async (client: Client, notify: ServerNotifier): Promise<void> => {
     expect((await client.listTools()).tools.map((tool) => tool.name)).toContain('echo');
     const progress: number[] = [];
     const [slow, ...echoes] = await Promise.all([
@@ -60,20 +88,36 @@ describe.each(modes)('the official v2 client, %s', (name, versionNegotiation) =>
     expect(echoes.map(({ content }) => content)).toEqual(['a', 'ü', 'c'].map((text) => [{ type: 'text', text }]));
     expect((await client.readResource({ uri: 'file:///readme.txt' })).contents).toMatchObject([{ text: 'read me' }]);
     await expect(client.callTool({ name: 'not_there', arguments: {} })).rejects.toMatchObject({ code: -32602 });
+    const abort = new AbortController();
+    const cancelled = client.callTool({ name: 'slow', arguments: { steps: 1_000, milliseconds: 20 } }, { signal: abort.signal, onprogress: () => abort.abort() });
+    await expect(cancelled).rejects.toThrow();
+    if (name === 'legacy') return;
+    let changes = 0;
+    client.setNotificationHandler('notifications/tools/list_changed', () => void (changes += 1));
+    const subscription = await client.listen({ toolsListChanged: true });
+    notify.toolsChanged();
+    await expect.poll(() => changes).toBe(1);
+    await subscription.close();
+    expect(await subscription.closed).toBe('local');
+    notify.toolsChanged();
+    expect((await client.listTools()).tools.length).toBeGreaterThan(0);
+    expect(changes).toBe(1);
   };
-  const withServer = async (transport: () => StreamableHTTPClientTransport, work: (client: Client) => Promise<void>): Promise<void> => {
-    const { handle, close } = createV2NodeHandler();
-    gateway.handler = handle as Handler;
+  const withServer = async (transport: () => Transport, work: (client: Client, notify: ServerNotifier) => Promise<void>): Promise<void> => {
+    const handler = createV2Handler();
+    gateway.handler = toNodeHandler(handler) as Handler;
     const client = new Client({ name: 'c', version: '1' }, { versionNegotiation });
     try {
       await client.connect(transport());
       expect(client.getNegotiatedProtocolVersion()).toBe(name === 'legacy' ? '2025-11-25' : '2026-07-28');
-      await work(client);
+      await work(client, handler.notify);
     } finally {
       await client.close();
-      await close();
+      await handler.close();
     }
   };
+
+  it('goes through the stdio bridge', () => withServer(() => new BridgedStdio(), tour));
 
   it('goes through the loopback HTTP bridge', async () => {
     const bridge = await startHttpBridge({ url: gateway.url, fetch: identityFetch, notice: () => undefined });
