@@ -10,6 +10,7 @@ import { errorText, fieldsOf, isFields, outgoingRequest, paramsOf, readAnswer, r
 import type { Fields, Outcome } from './fields.ts';
 import type { TranslationLimits } from './limits.ts';
 import { ModernCall } from './modern-call.ts';
+import { oneResponse } from './one-response.ts';
 import { toModernParams } from './requests.ts';
 import type { ClientFacts, OnBehalf } from './requests.ts';
 import { KnownTools } from './tool-facts.ts';
@@ -118,13 +119,8 @@ export class ClientSession {
 
   /** One page of the tools, asked for by ourselves. */
   async toolsPage(cursor: unknown, how: { readonly signal: AbortSignal; readonly onBehalf: OnBehalf }): Promise<Fields> {
-    const answer = await this.send('tools/list', cursor === undefined ? {} : { cursor }, how);
-    let result: Fields = {};
-    if (answer.kind === 'json') for (const message of readAnswer(answer.text)) result = fieldsOf(message.result);
-    if (answer.kind === 'stream') {
-      for await (const event of answer.events) for (const message of event.data === '' ? [] : readAnswer(event.data)) if (isFields(message.result)) result = message.result;
-    }
-    return result;
+    const response = await oneResponse((signal) => this.send('tools/list', cursor === undefined ? {} : { cursor }, { ...how, signal }), how);
+    return fieldsOf(response.result);
   }
 
   /** A new question to the client. Its id is ours, and unique within the session. */

@@ -3,9 +3,10 @@ import { SallyportError } from '../errors.ts';
 import { modernRevision, isModern, newestLegacyRevision, revisionOf } from '../mcp/revisions.ts';
 import type { UpstreamAnswer, UpstreamRequest } from '../upstream/upstream.ts';
 import { ClientSession } from './client-session.ts';
-import { errorText, fieldsOf, isFields, outgoingRequest, paramsOf, readAnswer, resultText } from './fields.ts';
+import { errorText, fieldsOf, isFields, outgoingRequest, paramsOf, resultText } from './fields.ts';
 import type { Fields } from './fields.ts';
 import type { FrontOptions } from './modern-front.ts';
+import { oneResponse } from './one-response.ts';
 import { toModernClientCapabilities, toModernParams } from './requests.ts';
 import type { ClientFacts } from './requests.ts';
 import { toInitializeResult, toLegacyError } from './results.ts';
@@ -92,16 +93,11 @@ export class LegacyFront {
   async #discover(client: ClientFacts, { principal, roles, signal }: Pick<UpstreamRequest, 'principal' | 'roles' | 'signal'>): Promise<Fields> {
     const { upstream } = this.#options;
     const { message, body } = outgoingRequest(this.#newId(), 'server/discover', toModernParams({}, client, undefined));
-    const answer = await upstream.exchange({
-      era: 'modern', method: 'POST', principal, roles, session: undefined, protocolVersion: modernRevision, lastEventId: undefined, messages: [message], body, paramHeaders: {}, signal,
-    });
-    const messages: Fields[] = answer.kind === 'json' ? [...readAnswer(answer.text)] : [];
-    if (answer.kind === 'stream') for await (const event of answer.events) messages.push(...(event.data === '' ? [] : readAnswer(event.data)));
-    const response = messages.findLast((one) => one.method === undefined);
-    if (response === undefined || !(isFields(response.result) || isFields(response.error))) {
-      throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server did not answer server/discover', { facts: { upstream: upstream.name } });
-    }
-    return response;
+    const response = await oneResponse((until) => upstream.exchange({
+      era: 'modern', method: 'POST', principal, roles, session: undefined, protocolVersion: modernRevision, lastEventId: undefined, messages: [message], body, paramHeaders: {}, signal: until,
+    }), { signal });
+    if (isFields(response.result) || isFields(response.error)) return response;
+    throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server did not answer server/discover', { facts: { upstream: upstream.name } });
   }
 
   #newId(): string {

@@ -75,8 +75,9 @@ export class Listeners {
   offer(method: string, params: Fields): void {
     if (!members.has(method) && method !== 'notifications/resources/updated') return;
     for (const listener of this.#open) {
-      if (listener.queue === undefined) listener.early.push({ method, params });
-      else if (isWanted(listener, method, params)) push(listener, method, params);
+      if (listener.queue === undefined) {
+        if (listener.early.length < maxEarly) listener.early.push({ method, params });
+      } else if (isWanted(listener, method, params)) push(listener, method, params);
     }
   }
 
@@ -158,6 +159,9 @@ export class Listeners {
     for (const uri of listener.resources) this.#unfollow(uri);
   }
 }
+
+/** Changes that are told of while a listener's resources are being subscribed to. */
+const maxEarly = 1024;
 
 interface Listener {
   readonly id: RequestId;

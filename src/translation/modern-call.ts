@@ -7,9 +7,10 @@ import { SallyportError } from '../errors.ts';
 import type { RequestId } from '../mcp/message.ts';
 import type { UpstreamAnswer } from '../upstream/upstream.ts';
 import type { ClientSession } from './client-session.ts';
-import { errorText, fieldsOf, isFields, notificationText, outgoingRequest, readAnswer, resultText } from './fields.ts';
+import { errorText, fieldsOf, isFields, notificationText, outgoingRequest, resultText } from './fields.ts';
 import type { Fields, Outcome } from './fields.ts';
 import { isInputRequest, mayAskForInput, missingCapability, toLegacyQuestion } from './input-requests.ts';
+import { oneResponse } from './one-response.ts';
 import { Outlet } from './outlet.ts';
 import type { OnBehalf } from './requests.ts';
 import { toLegacyError, toLegacyResult } from './results.ts';
@@ -116,22 +117,15 @@ export class ModernCall {
     return this.#session.tools.headersOf(params, (cursor) => this.#session.toolsPage(cursor, { signal: this.#ended.signal, onBehalf }));
   }
 
-  async #exchange(params: Fields, paramHeaders: Readonly<Record<string, string>> | undefined): Promise<Fields> {
+  #exchange(params: Fields, paramHeaders: Readonly<Record<string, string>> | undefined): Promise<Fields> {
     const { method, onBehalf } = this.#request;
-    const answer = await this.#session.send(method, params, { signal: this.#ended.signal, onBehalf, paramHeaders });
-    let response: Fields | undefined;
-    if (answer.kind === 'json') response = readAnswer(answer.text).at(-1);
-    if (answer.kind === 'stream') {
-      for await (const event of answer.events) {
-        for (const message of event.data === '' ? [] : readAnswer(event.data)) {
-          if (message.method === undefined) response = message;
-          else if (typeof message.method === 'string' && carried.has(message.method)) this.#outlet.send(notificationText(message.method, fieldsOf(message.params)));
-        }
-        await this.#outlet.room();
-      }
-    }
-    if (response === undefined) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server ended its answer without a response');
-    return response;
+    return oneResponse((signal) => this.#session.send(method, params, { signal, onBehalf, paramHeaders }), {
+      signal: this.#ended.signal,
+      onNotification: (name, message) => {
+        if (carried.has(name)) this.#outlet.send(notificationText(name, fieldsOf(message.params)));
+        return this.#outlet.room();
+      },
+    });
   }
 
   /** Puts the questions of one round to the client, all at once. */

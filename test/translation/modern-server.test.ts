@@ -148,6 +148,28 @@ describe('a request', () => {
     expect(server.of('tools/list')).toHaveLength(2);
   });
 
+  it('is answered by its response, whether or not its stream ends, and fails without one', async () => {
+    const streams: Spoken[] = [];
+    const { post: send, server } = await open(({ id, method, params, request }) => {
+      if (method !== 'tools/call') return undefined;
+      const stream = spoken(request.signal);
+      streams.push(stream);
+      stream.say({ method: 'notifications/progress', params: { progressToken: 'p', progress: 1 } });
+      stream.say({ method: 'notifications/resources/updated', params: { uri: 'x:y' } });
+      if (params['name'] === 'tool') stream.say({ id, result: { resultType: 'complete' } });
+      else stream.end();
+      return stream.answer;
+    });
+    const events = eventsOf(await send(tool(1)));
+    expect([await next(events), await next(events)]).toEqual([{ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 'p', progress: 1 } }, { jsonrpc: '2.0', id: 1, result: {} }]);
+    expect((await events.next()).done).toBe(true);
+    await expect.poll(() => streams[0]?.left(), { timeout: 3_000 }).toBe(true);
+    const silent = eventsOf(await send(tool(2, 'silent')));
+    await next(silent);
+    await expect(silent.next()).rejects.toMatchObject({ code: 'ERR_UPSTREAM_INVALID' });
+    expect(server.of('tools/call')).toHaveLength(2);
+  });
+
   it('of an id that is in flight is refused, and its cancellation ends it', async () => {
     const stream: Spoken[] = [];
     const { post: send, server } = await open(({ method, request }) => {
