@@ -11,9 +11,9 @@ import { toOneLine } from '../upstream/json-text.ts';
 import { bodiesOf, cutOff, eventsOf, isMessage, mediaTypeOf, textOf } from './answer-events.ts';
 import { isRefusal } from './contact.ts';
 import type { GatewayContact } from './contact.ts';
-import { explainAnswer, explainFailure, isTrouble, readAnswer } from './explain.ts';
+import { explainAnswer, explainFailure, isTrouble, nothingGranted, readAnswer } from './explain.ts';
 import type { IdentityFetch } from './identity-fetch.ts';
-import { cancelledId, errorAnswer, errorOf, factsOf, paramsOf, rewordedAnswer } from './message-text.ts';
+import { cancelledId, errorAnswer, errorOf, factsOf, isDenial, paramsOf, rewordedAnswer } from './message-text.ts';
 import type { MessageFacts } from './message-text.ts';
 import type { NoticeSink } from './notice.ts';
 import { ToolHeaders } from './tool-headers.ts';
@@ -154,7 +154,9 @@ export class ModernExchanges {
     const error = errorOf(message);
     // The gateway's answers before MCP look alike, with a name for a code.
     if (error === undefined && message.message['error'] !== undefined) return false;
-    if (error !== undefined && !response.ok && isTrouble(readAnswer(response.status, text))) {
+    if (request.facts.method === 'server/discover' && isDenial(message)) {
+      await this.#answerWith(nothingGranted({ url: this.#options.url, identity: await this.#options.fetch.identity() }), request);
+    } else if (error !== undefined && !response.ok && isTrouble(readAnswer(response.status, text))) {
       const words = await this.#inWords(response, text);
       this.#options.contact.complain(words);
       await this.#options.deliver(rewordedAnswer(request.id, error, words.message));

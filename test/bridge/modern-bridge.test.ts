@@ -339,6 +339,15 @@ describe('the stdio bridge in the modern era, line by line', () => {
     expect(notices).toHaveLength(3);
   });
 
+  it('says in words that policy grants nothing, at the first question only', async () => {
+    const denied = { code: -32602, message: 'not found or not permitted', data: { code: 'ERR_MCP_DENIED' } };
+    const { received, send } = start(({ message, response }) => json(response, 200, { jsonrpc: '2.0', id: message.id, error: denied }));
+    send(ask(1, 'server/discover'));
+    await expect.poll(() => parsed(received)).toMatchObject([{ id: 1, error: { code: -32001, message: expect.stringContaining('knows agent-7, but its policy grants it nothing at /mcp; ask its operator for a role that does') } }]);
+    send(ask(2, 'prompts/get', { name: 'x' }));
+    await expect.poll(() => parsed(received)[1]).toEqual({ jsonrpc: '2.0', id: 2, error: denied });
+  });
+
   it('says in words that the identity is revoked, and ends with 3', async () => {
     const { received, bridge, send, end } = start(({ message, response }) => json(response, 200, result(message.id)));
     gateway.verdicts.set(agent.serial, 'ERR_PEER_REVOKED');
