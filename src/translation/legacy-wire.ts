@@ -40,6 +40,8 @@ const ownRequestMs = 30_000;
 const lastingMs = 10_000;
 const reopenMs = { first: 500, longest: 30_000 } as const;
 const resumeAttempts = 6;
+/** Of a stream that broke off, for which resumption is made. */
+const broken: ReadonlySet<string> = new Set(['ERR_UPSTREAM_UNREACHABLE', 'ERR_UPSTREAM_TIMEOUT']);
 /** A GET stream that was not refused by then is hoped for: some servers say nothing before there is something to say. */
 const streamKnownMs = 150;
 
@@ -211,7 +213,8 @@ export class LegacyWire<S extends Sender> {
           await sender?.room();
         }
       } catch (error) {
-        if (lastEventId === undefined) throw error;
+        // What was said badly would be said badly again.
+        if (lastEventId === undefined || !broken.has(codeOf(error))) throw error;
       }
       if (!this.#awaited.has(id) || lastEventId === undefined || signal.aborted) return;
       await sleep(Math.min(pauseMs, reopenMs.longest), undefined, { signal });

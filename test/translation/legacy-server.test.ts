@@ -1,8 +1,9 @@
 /** What modern requests become at a legacy MCP server, message by message. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SallyportError } from '../../src/errors.ts';
-import type { UpstreamRequest } from '../../src/upstream/upstream.ts';
+import type { UpstreamAnswer, UpstreamRequest } from '../../src/upstream/upstream.ts';
 import { eventsOf, jsonOf, modern, notification, post, principalNamed } from '../support/upstream-requests.ts';
 import { failure, last, next, result, ScriptedUpstream, spoken, translate } from './scripted-upstream.ts';
 import type { Script, Spoken } from './scripted-upstream.ts';
@@ -159,6 +160,44 @@ describe('a request', () => {
     expect(await last(await upstream.exchange(asking({}, callOf({}, 2))))).toMatchObject({ id: 2, result: { resultType: 'complete' } });
     const id = server.of('tools/call')[1]?.id;
     expect(server.of('GET').at(-1)?.request.lastEventId).toBe(`event-${id}`);
+  });
+
+  it('fails when what comes is no JSON-RPC, even on a stream that could be resumed', async () => {
+    const stream = spoken();
+    const server = legacy(({ method }) => (method === 'tools/call' ? { ...stream.answer, events: (async function* () {
+      yield { id: '1', event: undefined, data: '[1]', retry: undefined };
+    })() } as UpstreamAnswer : undefined));
+    await expect(translate(server).exchange(asking({}, callOf()))).rejects.toMatchObject({ code: 'ERR_UPSTREAM_INVALID', message: 'the MCP server sent something that is not JSON-RPC' });
+  });
+
+  it('gets its own progress and its own answer, however many share the session and in whatever order they come', async () => {
+    const orders = fc.integer({ min: 1, max: 6 }).chain((count) => fc.shuffledSubarray(Array.from({ length: count * 2 }, (_, index) => index), { minLength: count * 2 }).map((order) => ({ count, order })));
+    await fc.assert(fc.asyncProperty(orders, async ({ count, order }) => {
+      const streams: Spoken[] = [];
+      const server = legacy(({ method }) => {
+        if (method !== 'tools/call') return undefined;
+        const stream = spoken();
+        streams.push(stream);
+        return stream.answer;
+      });
+      const upstream = translate(server);
+      const answers = Array.from({ length: count }, (_, index) => upstream.exchange(asking({}, callOf({ arguments: { index }, _meta: { progressToken: 'same' } }, 'same'))));
+      await expect.poll(() => server.of('tools/call'), { interval: 1 }).toHaveLength(count);
+      const calls = server.of('tools/call').map(({ id, params }) => ({ id, token: (params['_meta'] as { progressToken: number }).progressToken, index: (params['arguments'] as { index: number }).index }));
+      for (const step of order) {
+        const call = calls[step % count];
+        // Whatever stream it comes on, its token says whose it is.
+        if (step < count) streams[(step + 1) % count]?.say({ method: 'notifications/progress', params: { progressToken: call?.token, progress: call?.index } });
+      }
+      await sleep(1);
+      for (const step of order) if (step >= count) streams[step % count]?.say({ id: calls[step % count]?.id, result: { index: calls[step % count]?.index } });
+      for (const stream of streams) stream.end();
+      for (const [index, answer] of answers.entries()) {
+        const events = eventsOf(await answer);
+        expect(await next(events)).toEqual({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 'same', progress: index } });
+        expect(await next(events)).toMatchObject({ id: 'same', result: { index } });
+      }
+    }), { numRuns: 25 });
   });
 
   it('is taken back at the server when the client goes away', async () => {
