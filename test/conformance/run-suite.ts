@@ -14,7 +14,7 @@ export interface RunSuiteOptions {
 }
 
 /** Rejects when the suite itself breaks; failing checks are in the results. */
-export async function runSuite(suite: ConformanceSuite, url: string | URL, { limitMs = 120_000 }: RunSuiteOptions = {}): Promise<Results> {
+export async function runSuite(suite: ConformanceSuite, url: string | URL, { limitMs = 300_000 }: RunSuiteOptions = {}): Promise<Results> {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-conformance-'));
   /** `end` is what the suite writes when it came through. It exits with 1 when checks failed, and when it broke. */
   const run = async (args: readonly string[], { folder, end }: { readonly folder: string; readonly end: string }): Promise<void> => {
