@@ -213,12 +213,12 @@ export class AnswerFilter {
   /** Whether a message belongs to something that was asked for, here or in this session. */
   #concerns(method: string, params: Fields): boolean {
     const { era, subscription, logLevel, hasClass, session } = this.#options;
+    const changed = /^notifications\/(tools|prompts|resources)\/list_changed$/.exec(method)?.[1];
+    if (changed !== undefined && !hasClass(changed as NameClass)) return false;
     if (subscription !== undefined) return wanted(subscription, method, params);
     if (method === 'notifications/progress') return this.#awaitsProgress(params.progressToken);
     if (method === 'notifications/elicitation/complete') return this.#asked.knowsElicitation(session(), params.elicitationId);
-    if (era === 'modern') return method === 'notifications/message' && logLevel !== undefined;
-    const changed = /^notifications\/(tools|prompts|resources)\/list_changed$/.exec(method)?.[1];
-    return changed === undefined || hasClass(changed as 'tools' | 'prompts' | 'resources');
+    return era === 'legacy' || (method === 'notifications/message' && logLevel !== undefined);
   }
 
   /** Of a request in flight, or of a task it made. */

@@ -28,9 +28,9 @@ export class SeenNames {
     const seen = this.#of(upstream)[source.class];
     for (const element of elements as readonly unknown[]) {
       const name = isObject(element) ? element[source.member] : undefined;
-      if (typeof name !== 'string') continue;
+      if (typeof name !== 'string' || seen.actions.has(name)) continue;
       if (seen.actions.size < maxNames) seen.actions.set(name, source.action(upstream, name));
-      else if (!seen.actions.has(name)) seen.extent = 'tooMany';
+      else seen.extent = 'tooMany';
     }
     // Templates name no more than patterns; the list of resources is what tells that all were seen.
     if (seen.extent === 'part' && source.list !== 'resourceTemplates' && typeof result.nextCursor !== 'string') seen.extent = 'whole';
