@@ -4,9 +4,8 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { codeOf, SallyportError } from '../errors.ts';
-import { logLevels } from '../mcp/envelope.ts';
+import { logLevels, serverInfoKey } from '../mcp/envelope.ts';
 import type { Envelope } from '../mcp/envelope.ts';
-import { stringifyLossless } from '../mcp/lossless-json.ts';
 import type { RequestId } from '../mcp/message.ts';
 import type { UpstreamAnswer } from '../upstream/upstream.ts';
 import type { UpstreamLog } from '../upstream/upstream-log.ts';
@@ -111,17 +110,11 @@ export class LegacyCall implements SessionCall {
       return outlet.answer;
     }
     const session = this.#session;
-    session?.enter(this, request.onBehalf);
-    await session?.settleLogLevel();
-    const answers: Promise<void>[] = [];
-    for (const [key, response] of Object.entries(fieldsOf(request.params.inputResponses))) {
-      const question = this.#questions.get(key);
-      // A response is the bare result; anything that looks like a message is none.
-      if (question === undefined || session === undefined || !isFields(response) || Object.hasOwn(response, 'method') || Object.hasOwn(response, 'result')) continue;
-      this.#questions.delete(key);
-      answers.push(session.respond(question.id, { result: response }, request.onBehalf));
-    }
-    Promise.all(answers).catch((error: unknown) => this.#settle(failureOf(error)));
+    if (session === undefined) throw new SallyportError('ERR_INTERNAL', 'a call waits that was never sent');
+    const answers = this.#takeAnswers(fieldsOf(request.params.inputResponses));
+    session.enter(this, request.onBehalf);
+    await session.settleLogLevel();
+    Promise.all(answers.map(([id, result]) => session.respond(id, { result }, request.onBehalf))).catch((error: unknown) => this.#settle(failureOf(error)));
     if (this.#questions.size > 0) this.#gather();
     return outlet.answer;
   }
@@ -142,6 +135,7 @@ export class LegacyCall implements SessionCall {
     if (!mayAskForInput.has(this.#request.method)) return 'the MCP client cannot be asked anything within this request';
     const missing = missingCapability(method, params ?? {}, this.#latest.envelope.clientCapabilities);
     if (missing !== undefined) return `the MCP client did not declare the capability ${missing}`;
+    if (this.#questions.size >= maxQuestions) return 'the MCP client has more questions to answer than it may';
     this.#lastKey += 1;
     this.#questions.set(`input-${this.#lastKey}`, { id, request: toInputRequest(method, params) });
     this.#gather();
@@ -171,6 +165,16 @@ export class LegacyCall implements SessionCall {
       session.notify('notifications/cancelled', { requestId: this.#id, reason }),
     ];
     Promise.all(told).catch((error: unknown) => this.#options.log.debug({ code: codeOf(error) }, 'a cancellation could not be delivered to the upstream'));
+  }
+
+  /** Responses to questions that are still open. A response is the bare result; anything that looks like a message is none. */
+  #takeAnswers(inputResponses: Fields): readonly (readonly [RequestId, Fields])[] {
+    return Object.entries(inputResponses).flatMap(([key, response]) => {
+      const question = this.#questions.get(key);
+      if (question === undefined || !isFields(response) || Object.hasOwn(response, 'method') || Object.hasOwn(response, 'result')) return [];
+      this.#questions.delete(key);
+      return [[question.id, response] as const];
+    });
   }
 
   #open(request: ModernRequest): Outlet {
@@ -258,7 +262,8 @@ export class LegacyCall implements SessionCall {
     this.#expiry = setTimeout(() => this.#expire(), this.#options.limits.parkedMs);
     this.#expiry.unref();
     const inputRequests = Object.fromEntries([...this.#questions].map(([key, { request }]) => [key, request]));
-    outlet.finish(stringifyLossless({ jsonrpc: '2.0', id: this.#latest.id, result: { resultType: 'input_required', inputRequests, requestState } }));
+    const serverInfo = this.#session?.serverInfo;
+    outlet.finish(resultText(this.#latest.id, { resultType: 'input_required', inputRequests, requestState, ...(serverInfo === undefined ? {} : { _meta: { [serverInfoKey]: serverInfo } }) }));
   }
 
   #expire(): void {
@@ -284,5 +289,11 @@ export class LegacyCall implements SessionCall {
 /** Milliseconds that a stream may stay open after its response. */
 const lingerMs = 1_000;
 
-const failureOf = (error: unknown): SallyportError =>
-  error instanceof SallyportError ? error : new SallyportError('ERR_INTERNAL', 'the request could not be translated', { cause: error });
+/** Questions that wait at once in one call. */
+const maxQuestions = 64;
+
+const failureOf = (error: unknown): SallyportError => {
+  if (!(error instanceof SallyportError)) return new SallyportError('ERR_INTERNAL', 'the request could not be translated', { cause: error });
+  // The session is ours: the client never had one that it could initialize again.
+  return error.code === 'ERR_MCP_SESSION_UNKNOWN' ? new SallyportError('ERR_UPSTREAM_EXITED', 'the MCP server has ended the session that the request was sent in: send it again', { facts: error.facts, cause: error }) : error;
+};

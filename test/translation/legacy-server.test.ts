@@ -293,6 +293,43 @@ describe('a question of the server', () => {
     await upstream.close();
   });
 
+  it('that was answered is not asked again with one that comes at the same time', async () => {
+    const stream = spoken();
+    const slow = Promise.withResolvers<undefined>();
+    const server = legacy(({ id, method }) => {
+      if (method === 'initialize') return result(id, { protocolVersion: '2025-11-25', capabilities: { logging: {} }, serverInfo: { name: 's', version: '1' } }, 's1');
+      if (method === 'logging/setLevel') return slow.promise;
+      return method === 'tools/call' ? stream.answer : undefined;
+    });
+    const upstream = translate(server);
+    const first = upstream.exchange(asking(everything, callOf()));
+    stream.say(askUser('q1'));
+    const input = inputOf(await last(await first));
+    const retry = upstream.exchange(asking(everything, callOf({ requestState: input.requestState, inputResponses: { 'input-1': { action: 'decline' } }, _meta: { 'io.modelcontextprotocol/logLevel': 'info' } })));
+    stream.say(askUser('q2'));
+    expect(Object.values(inputOf(await last(await retry)).inputRequests).map(({ params }) => params?.message)).toEqual(['question q2']);
+    slow.resolve(undefined);
+    await expect.poll(() => server.responses).toMatchObject([{ id: 'q1', result: { action: 'decline' } }]);
+    await upstream.close();
+  });
+
+  it('fails its call when the server has ended the session meanwhile, or asks too much', async () => {
+    let gone = false;
+    const stream = spoken();
+    const server = legacy(({ method }) => {
+      if (gone) throw new SallyportError('ERR_MCP_SESSION_UNKNOWN', 'gone');
+      return method === 'tools/call' ? stream.answer : undefined;
+    });
+    const upstream = translate(server);
+    const first = upstream.exchange(asking(everything, callOf()));
+    for (let index = 0; index <= 64; index += 1) stream.say(askUser(index));
+    const { requestState, inputRequests } = inputOf(await last(await first));
+    expect(Object.keys(inputRequests)).toHaveLength(64);
+    expect(server.responses).toMatchObject([{ id: 64, error: { code: -32601 } }]);
+    gone = true;
+    await expect(upstream.exchange(asking(everything, callOf({ requestState, inputResponses: { 'input-1': { action: 'decline' } } })))).rejects.toMatchObject({ code: 'ERR_UPSTREAM_EXITED' });
+  });
+
   it('is answered once, by its principal, for the same thing', async () => {
     const { upstream, stream } = parking();
     const first = upstream.exchange(asking(everything, callOf()));
@@ -434,12 +471,14 @@ describe('listening', () => {
     stream.say({ id: 'early', method: 'roots/list' });
     await expect.poll(() => scripted.responses).toMatchObject([{ id: 'early', error: { code: -32601 } }]);
     const called = upstream.exchange(asking({ roots: {} }, callOf()));
-    const listed = upstream.exchange(asking({ roots: {} }, { id: 2, method: 'tools/list' }));
+    const listed = upstream.exchange(asking({ roots: {} }, { id: 2, method: 'tools/list', params: { _meta: { 'io.modelcontextprotocol/logLevel': 'error' } } }));
     await expect.poll(() => scripted.of('tools/list')).toHaveLength(1);
     stream.say({ id: 'late', method: 'roots/list' });
+    // What was logged outside of any request goes the same way.
+    stream.say({ method: 'notifications/message', params: { level: 'error', data: 'unasked' } });
     expect(await last(await called)).toMatchObject({ result: { resultType: 'input_required', inputRequests: { 'input-1': { method: 'roots/list' } } } });
+    expect(await next(eventsOf(await listed))).toMatchObject({ method: 'notifications/message', params: { data: 'unasked' } });
     await upstream.close();
-    await expect(listed).rejects.toMatchObject({ code: 'ERR_DRAINING' });
   });
 
   it('ends when the server has ended the session', async () => {

@@ -6,6 +6,7 @@ import { fieldsOf, isFields, without } from '../../src/translation/fields.ts';
 import type { Fields } from '../../src/translation/fields.ts';
 import { missingCapability, toInputRequest, toLegacyQuestion } from '../../src/translation/input-requests.ts';
 import { wrappedSchema } from '../../src/mcp/output-schema.ts';
+import { defaultTranslationLimits } from '../../src/translation/limits.ts';
 import { toInitializeParams, toLegacyParams, toModernParams } from '../../src/translation/requests.ts';
 import { toDiscoverResult, toInitializeResult, toLegacyError, toLegacyResult, toModernError, toModernResult } from '../../src/translation/results.ts';
 
@@ -139,6 +140,13 @@ describe('an output schema that is no object', () => {
         },
       },
     });
+  });
+});
+
+it('holds as much for others as docs/translation.md says', () => {
+  expect(defaultTranslationLimits).toEqual({
+    sessionsPerPrincipal: 8, sessions: 1024, sessionIdleMs: 600_000, parkedPerPrincipal: 16, parkedMs: 600_000,
+    gatherMs: 25, rounds: 8, openStreamAfterMs: 1_000, pendingBytes: 1024 * 1024, resourceSubscriptions: 256,
   });
 });
 
