@@ -6,11 +6,11 @@ import { createCsr } from '../../ca/x509/csr.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
 import type { SallyportError } from '../errors.ts';
 import { notIssued, requestCertificate } from './certificate-request.ts';
-import { isRefusal } from './contact.ts';
+import { explainFailure } from './explain.ts';
 import { certificatesOf, isIssuedBy, samePublicKey, serialOf } from './identity.ts';
 import type { Identity } from './identity.ts';
+import { createIdentityFetch } from './identity-fetch.ts';
 import type { RenewalStore } from './renewal-store.ts';
-import { readVerdict } from './verdict.ts';
 
 export interface RenewOptions {
   /** As it is on disk now. */
@@ -20,12 +20,11 @@ export interface RenewOptions {
   readonly gateway: URL;
   readonly clock: Clock;
   readonly timeoutMs: number;
-  readonly silenceMs: number | undefined;
 }
 
 export type RenewOutcome =
   | { readonly outcome: 'renewed' }
-  /** Issued and kept; the gateway could not be asked yet whether it takes it. */
+  /** Issued and kept; the gateway has not taken it yet. */
   | { readonly outcome: 'waiting'; readonly why: SallyportError };
 
 /** With this much left there is nothing to lose by using a successor that nobody has tried. */
@@ -35,7 +34,7 @@ const lastMinuteMs = 60_000;
  * Gets a successor, or takes the one that waits, uses it once and then puts it in the place of the old one.
  * Rejects with the refusal in words; the old identity is untouched then.
  */
-export async function renew({ identity, store, gateway, clock, timeoutMs, silenceMs }: RenewOptions): Promise<RenewOutcome> {
+export async function renew({ identity, store, gateway, clock, timeoutMs }: RenewOptions): Promise<RenewOutcome> {
   const waiting = await store.waiting();
   let successor = waiting === undefined ? undefined : await acceptable(waiting, identity, clock.now()).catch(() => undefined);
   if (successor === undefined) {
@@ -44,14 +43,30 @@ export async function renew({ identity, store, gateway, clock, timeoutMs, silenc
     successor = await acceptable(pem, identity, clock.now());
     await store.keepWaiting(pem);
   }
-  const verdict = await readVerdict({ url: gateway, identity: successor, tls: { ...tlsOf(successor), minVersion: 'TLSv1.2' }, timeoutMs, silenceMs });
-  if (verdict !== undefined && isRefusal(verdict)) {
+  const verdict = await firstUse(successor, { gateway, clock, timeoutMs });
+  if (verdict?.facts['reason'] === 'ERR_PEER_REVOKED') {
     await store.discardWaiting();
     throw verdict;
   }
+  // Any other refusal may pass, as when the gateway has not heard of it yet. Another one is not asked for meanwhile:
+  // an agent may hold so many and no more.
   if (verdict !== undefined && clock.now().getTime() < identity.notAfter.getTime() - lastMinuteMs) return { outcome: 'waiting', why: verdict };
   await store.takeIntoUse();
   return { outcome: 'renewed' };
+}
+
+/** One request with the new certificate, of which nothing comes but the gateway's word on who sends it. */
+async function firstUse(identity: Identity, { gateway, clock, timeoutMs }: Pick<RenewOptions, 'gateway' | 'clock' | 'timeoutMs'>): Promise<SallyportError | undefined> {
+  const fetch = createIdentityFetch({ identity, clock, connectTimeoutMs: timeoutMs });
+  try {
+    const answer = await fetch(gateway, { method: 'OPTIONS', signal: AbortSignal.timeout(timeoutMs) });
+    await answer.body?.cancel();
+    return undefined;
+  } catch (error) {
+    return explainFailure(error, { url: gateway, identity });
+  } finally {
+    fetch.close();
+  }
 }
 
 async function requested(identity: Identity, timeoutMs: number): Promise<string> {

@@ -23,8 +23,6 @@ export interface RenewalOptions extends LoadIdentityOptions {
   readonly jitter?: number;
   /** For each connection. Default 15,000. */
   readonly timeoutMs?: number;
-  /** How long after a handshake silence means that the gateway takes the certificate. Default 500. */
-  readonly silenceMs?: number;
 }
 
 const longestSleepMs = 60_000;
@@ -90,7 +88,7 @@ export class Renewal {
     // A clock that was set back must not turn a pause of minutes into one of days.
     if (this.#notBefore - now > longestRetryMs) this.#notBefore = now;
     if (now < this.#notBefore) return this.#notBefore - now;
-    const { directory, gateway, timeoutMs = 15_000, silenceMs } = this.#options;
+    const { directory, gateway, timeoutMs = 15_000 } = this.#options;
     const seen = await loadIdentity(directory, this.#options);
     if (seen.renewal === undefined) return longestSleepMs;
     // Said at every request. The credential for a renewal is gone with it, unless a successor lies there already.
@@ -105,7 +103,7 @@ export class Renewal {
       const identity = await loadIdentity(directory, this.#options);
       // Another bridge was first.
       if (identity.thumbprint !== seen.thumbprint) return undefined;
-      return renew({ identity, store: this.#store, gateway, clock: this.#clock, timeoutMs, silenceMs });
+      return renew({ identity, store: this.#store, gateway, clock: this.#clock, timeoutMs });
     }, this.#clock.now());
     if (outcome === undefined) return this.#pause(otherRenewsMs);
     if (outcome.outcome === 'waiting') throw outcome.why;

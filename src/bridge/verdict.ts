@@ -11,14 +11,14 @@ export interface VerdictQuestion {
   /** Key, certificate and roots. */
   readonly tls: ConnectionOptions;
   readonly timeoutMs: number;
-  /** How long after the handshake silence means acceptance: the verdict follows the handshake at once. Default 500. */
-  readonly silenceMs?: number | undefined;
 }
 
+/** How long after the handshake silence means acceptance: the verdict follows the handshake at once. */
+const silenceMs = 500;
 const maxAnswerBytes = 16_384;
 
 /** The refusal in words, or undefined when the gateway keeps the connection open. */
-export function readVerdict({ url, identity, tls, timeoutMs, silenceMs = 500 }: VerdictQuestion): Promise<SallyportError | undefined> {
+export function readVerdict({ url, identity, tls, timeoutMs }: VerdictQuestion): Promise<SallyportError | undefined> {
   const context = { url, identity };
   const host = url.hostname.replace(/^\[|\]$/gu, '');
   return new Promise((resolve) => {

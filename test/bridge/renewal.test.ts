@@ -36,6 +36,10 @@ beforeAll(async () => {
   agent = await pki.issue({ name: 'agent-7', notBefore: new Date(start), notAfter: new Date(end) });
   gateway = await startTestGateway({ pki });
   gateway.handler = async (request: IncomingMessage, response: ServerResponse) => {
+    if (request.method === 'OPTIONS') {
+      response.writeHead(405).end();
+      return;
+    }
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     asked.push((request.socket as unknown as { getPeerX509Certificate(): X509Certificate }).getPeerX509Certificate().serialNumber.toLowerCase());
@@ -79,7 +83,7 @@ const successor = ({ name = 'agent-7', notBefore = start + 2 * hour - minute, no
 };
 
 const renewal = (options: Partial<ConstructorParameters<typeof Renewal>[0]> = {}): Renewal => {
-  const made = new Renewal({ directory, gateway: gateway.url, notice: ({ message }) => notices.push(message), clock, jitter: 0, timeoutMs: 2_000, silenceMs: 50, ...options });
+  const made = new Renewal({ directory, gateway: gateway.url, notice: ({ message }) => notices.push(message), clock, jitter: 0, timeoutMs: 2_000, ...options });
   started.push(made);
   return made;
 };
@@ -202,16 +206,29 @@ describe('a renewal', () => {
     expect(await inUse()).not.toBe(original());
   });
 
-  it('keeps the old certificate when the gateway refuses the new one', async () => {
-    answer = async (csr) => {
-      const body = (await successor()(csr)) as { certificate: string };
-      gateway.verdicts.set(new X509Certificate(body.certificate).serialNumber.toLowerCase(), 'ERR_PEER_UNKNOWN_SERIAL');
-      return body;
-    };
-    await renewal().look();
-    expect(await inUse()).toBe(original());
-    expect(await files()).toEqual(settled);
+  const refusing = (code: string) => async (csr: string): Promise<unknown> => {
+    const body = (await successor()(csr)) as { certificate: string };
+    gateway.verdicts.set(new X509Certificate(body.certificate).serialNumber.toLowerCase(), code);
+    return body;
+  };
+
+  it('keeps the old certificate while the gateway does not know the new one, and asks for no third', async () => {
+    answer = refusing('ERR_PEER_UNKNOWN_SERIAL');
+    const keeper = renewal();
+    await keeper.look();
+    expect([await inUse(), await files()]).toEqual([original(), ['ca.pem', 'cert.pem', 'cert.pem.next', 'identity.json', 'key.pem']]);
     expect(notices[0]).toContain('is not in its inventory');
+    gateway.verdicts.clear();
+    now += 10_000;
+    await keeper.look();
+    expect([asked.length, (await inUse()) === original(), await files()]).toEqual([1, false, settled]);
+  });
+
+  it('throws a new certificate away that is revoked already', async () => {
+    answer = refusing('ERR_PEER_REVOKED');
+    await renewal().look();
+    expect([await inUse(), await files()]).toEqual([original(), settled]);
+    expect(notices[0]).toContain('was revoked');
   });
 
   it('keeps the new one beside the old while the gateway cannot be asked, and asks for no second', async () => {
