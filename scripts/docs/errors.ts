@@ -18,6 +18,7 @@ const areas: readonly (readonly [prefix: string, title: string])[] = [
   ['ERR_MCP_', 'MCP'],
   ['ERR_LIMIT_', 'Limits'],
   ['ERR_UPSTREAM_', 'Upstreams'],
+  ['ERR_TOOL_', 'Tool definitions'],
   ['ERR_BRIDGE_', 'The bridge'],
   ['ERR_TOKEN_', 'Enrollment'],
   ['ERR_CA_', 'Issuance and revocation'],
@@ -26,7 +27,7 @@ const areas: readonly (readonly [prefix: string, title: string])[] = [
   ['ERR_', 'Everything else'],
 ];
 const encoded: readonly (readonly [prefix: string, title: string])[] = [
-  ['ERR_DER_', 'Encoded structures'], ['ERR_PEM_', 'Encoded structures'], ['ERR_CERTIFICATE_', 'Encoded structures'], ['ERR_CSR_', 'Encoded structures'],
+  ['ERR_DER_', 'Encoded structures'], ['ERR_PEM_', 'Encoded structures'], ['ERR_CERTIFICATE_', 'Encoded structures'], ['ERR_CSR_', 'Encoded structures'], ['ERR_OCSP_', 'Encoded structures'],
   ['ERR_CONFIG_', 'Configuration and start'], ['ERR_POLICY_', 'Configuration and start'], ['ERR_LISTEN_', 'Configuration and start'], ['ERR_USAGE', 'Configuration and start'],
   ['ERR_STORE_', 'The store'], ['ERR_AUDIT_', 'The audit log'],
 ];

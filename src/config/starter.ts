@@ -113,5 +113,10 @@ bindings:
     when: { organizationalUnit: platform }
 # - role: analyst
 #   when: { uri: ${scalar(`spiffe://${trustDomain}/agent/reports-*`)} }
+
+# A tool that is not defined as it was at first is recorded, and used all the same. With deny it is
+# neither listed nor called until "sallyport tools approve"; onNewTool says the same of tools that are added.
+# onToolChange: deny
+# onNewTool: deny
 `;
 }
