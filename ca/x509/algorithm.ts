@@ -146,6 +146,11 @@ export function verifySignature({ spki, algorithm, data, signature }: SignatureT
   }
 }
 
+/** Whether `verifySignature` knows the scheme; without it every signature is false. */
+export function isSupportedSignature(algorithm: Uint8Array): boolean {
+  return schemeOfIdentifier(algorithm) !== undefined;
+}
+
 /** The public key, for checking many signatures. Throws `ERR_DER_INVALID` for anything OpenSSL cannot read. */
 export function publicKeyOf(spki: Uint8Array): KeyObject {
   if (spki.length > MAX_SPKI) throw invalid('public key longer than the limit', 0);

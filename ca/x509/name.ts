@@ -97,6 +97,11 @@ export function namesEqual(derA: Uint8Array, derB: Uint8Array): boolean {
   return a.length === b.length && a.every((rdn, i) => normalizedRdn(rdn) === normalizedRdn(b[i] ?? []));
 }
 
+/** One text per RDN, the same for every spelling that `namesEqual` takes for equal. */
+export function rdnKeys(name: DistinguishedName): readonly string[] {
+  return name.map(normalizedRdn);
+}
+
 function encodeAttribute({ type, value }: NameAttribute): Uint8Array {
   const dotted = OID_OF.get(type) ?? type;
   if (!/^[0-2](\.\d+)+$/.test(dotted)) throw new CaError('ERR_CA_NAME', 'unknown name attribute; use a short name such as CN or OU, or a dotted OID', { facts: { type } });
