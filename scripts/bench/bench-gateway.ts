@@ -15,6 +15,7 @@ import { RevocationIndex } from '../../src/revocation/revocation-index.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { systemClock, systemRandomness } from '../../src/system.ts';
 import { TrustStore } from '../../src/tls/trust.ts';
+import { ToolWatch } from '../../src/tools/tool-watch.ts';
 
 /** PEM texts, as they cross to the process of the gateway. */
 export interface GatewaySecrets {
@@ -27,7 +28,7 @@ export interface GatewaySecrets {
 export interface BenchGatewayOptions extends GatewaySecrets {
   readonly policy: string;
   readonly upstreams: readonly GatewayUpstream[];
-  /** Where decisions go: the audit log on SQLite as in a deployment, or nowhere. */
+  /** Where decisions go: the audit log on SQLite as in a deployment, which also watches the tools' definitions, or nowhere. */
   readonly evidence: 'sqlite' | 'none';
   /** Default half an hour. */
   readonly sessionIdleMs?: number;
@@ -43,9 +44,10 @@ export const startBenchGateway = async ({ key, cert, issuing, root, policy, upst
   const trust = new TrustStore({ issuing: [issuing], roots: [root] });
   const index = new RevocationIndex({ randomness: systemRandomness });
   index.replaceIssuer(trust.issuers[0]?.issuerId ?? '', index.newTable(), { freshUntil: Number.POSITIVE_INFINITY });
+  const kept = evidence === 'none' ? { evidence: { available: true, enqueue: () => {} } } : await keepOnSqlite();
   const gateway = new Gateway({
     identity: { key, cert }, trust, index, policy: parsePolicy(policy), upstreams, limits: { ...limits, sessionIdleMs },
-    evidence: evidence === 'none' ? { available: true, enqueue: () => {} } : await auditOnSqlite(),
+    ...kept,
     allowedHosts: ['localhost', '127.0.0.1'], allowedOrigins: [], minTlsVersion: 'TLSv1.3', auditArguments: 'digest',
     clock: systemClock, randomness: systemRandomness, log: benchLog,
   });
@@ -57,11 +59,13 @@ const tell = (facts: object, message: string): void => { process.stderr.write(`$
 
 export const benchLog = { debug: () => {}, info: () => {}, warn: () => {}, error: tell };
 
-const auditOnSqlite = async (): Promise<Evidence> => {
+const keepOnSqlite = async (): Promise<{ readonly evidence: Evidence; readonly toolWatch: ToolWatch }> => {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-bench-'));
   process.once('exit', () => { rmSync(directory, { recursive: true, force: true }); });
   const store = await openStore(`sqlite:${join(directory, 'bench.db')}`, {
     clock: systemClock, checkpointSigner: createCheckpointSigner({ origin: 'bench/audit', privateKey: generateKeyPairSync('ed25519').privateKey }),
   });
-  return new AuditLog(store.audit, { clock: systemClock });
+  const toolWatch = new ToolWatch({ store: store.tools, changes: store.changes, clock: systemClock, log: benchLog });
+  await toolWatch.start();
+  return { evidence: new AuditLog(store.audit, { clock: systemClock }), toolWatch };
 };

@@ -21,7 +21,7 @@ interface Axis {
   readonly few: number;
   readonly many: number;
   /** The gateway's job with this many. */
-  readonly job: (amount: number) => Pick<LightServerJob, 'policy' | 'tools'>;
+  readonly job: (amount: number) => Pick<LightServerJob, 'policy' | 'tools'> & Partial<Pick<LightServerJob, 'evidence'>>;
   /** The tool of the call of this number. */
   readonly tool: (call: number, amount: number) => string;
   /** Brings this many about once the gateway runs. */
@@ -48,7 +48,7 @@ const nothing = async (): Promise<void> => {};
 
 const axes: readonly Axis[] = [
   {
-    name: 'tools of the MCP server', few: 10, many: 1_000, job: (tools) => ({ tools, policy: policyOf(['tool_*']) }),
+    name: 'tools of the MCP server', few: 10, many: 1_000, job: (tools) => ({ tools, policy: `onToolChange: deny\n${policyOf(['tool_*'])}`, evidence: 'sqlite' }),
     // All of them, one after the other.
     tool: (call, tools) => `tool_${call % tools}`, prepare: (_, door) => listTools(door),
   },

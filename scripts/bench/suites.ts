@@ -47,7 +47,7 @@ export const suites: Readonly<Record<string, Suite>> = {
   },
   scale: {
     title: 'Calls where there is much of something else',
-    about: 'CPU of the gateway\'s process for one tools/call to an in-process MCP server that costs nearly nothing, decisions not written down, with many tools, rules, sessions or principals against few, interleaved. Flat is the goal.',
+    about: 'CPU of the gateway\'s process for one tools/call to an in-process MCP server that costs nearly nothing, decisions not written down (for the tools they are, and a changed definition is refused), with many tools, rules, sessions or principals against few, interleaved. Flat is the goal.',
     load: () => import('./call-scale.ts'), limitSeconds: 240,
   },
   idle: {
