@@ -22,7 +22,7 @@ export const askUpstream = async (upstream: Upstream, { principal, roles, era, e
   const sent = era === 'modern' ? { ...params, _meta: meta } : params;
   const answer = await upstream.exchange({
     era, method: 'POST', principal, roles, session: session?.upstreamSession, protocolVersion: era === 'modern' ? modernRevision : session?.protocolVersion, lastEventId: undefined,
-    messages: [{ kind: 'request', id, method, params: sent }], body: JSON.stringify({ jsonrpc: '2.0', id, method, params: sent }), signal: AbortSignal.timeout(answerTimeoutMs),
+    messages: [{ kind: 'request', id, method, params: sent }], body: JSON.stringify({ jsonrpc: '2.0', id, method, params: sent }), signal: AbortSignal.timeout(answerTimeoutMs), own: true,
   });
   if (answer.kind === 'json') return resultIn(answer.text, id) ?? none(upstream, method);
   if (answer.kind === 'stream') for await (const { data } of answer.events) {

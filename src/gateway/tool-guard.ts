@@ -62,7 +62,7 @@ export class ToolGuard {
     const { name, arguments: args } = message.params;
     const check = (): void => checkParamHeaders(watch.definitionOf(view, name)?.paramHeaders ?? [], args, headers);
     // A server that answers with an error says of no tool that it wants headers.
-    const know = (): Promise<void> => watch.ensureFresh(view, pagesFrom(ask)).catch((error: unknown) => {
+    const know = (): Promise<void> => watch.ensureKnown(view, pagesFrom(ask)).catch((error: unknown) => {
       if (errorCodeIn(error) === undefined) throw error;
     });
     await know();

@@ -133,6 +133,12 @@ export class ToolWatch {
    * @throws what `ask` throws; SallyportError `ERR_UPSTREAM_INVALID`, `ERR_UPSTREAM_TOO_LARGE`; CaError `ERR_STORE_UNAVAILABLE`
    */
   async ensureFresh(view: ToolView, ask: AskForTools): Promise<void> {
+    await this.ensureKnown(view, ask);
+    await this.#upstream(view.upstream).queue.flush();
+  }
+
+  /** As `ensureFresh`, but for those who do not judge by it: whether the store keeps it is not waited for. */
+  async ensureKnown(view: ToolView, ask: AskForTools): Promise<void> {
     const state = this.#view(view);
     while (!this.#isFresh(state, view)) {
       if (state.asking === undefined) {
@@ -144,7 +150,6 @@ export class ToolWatch {
       // Another's question may fail for reasons of its own, such as its client going away.
       await state.asking.catch(() => undefined);
     }
-    await this.#upstream(view.upstream).queue.flush();
   }
 
   /** `notifications/tools/list_changed` reached this asker. */

@@ -14,6 +14,8 @@ export interface PostExchangeOptions {
   readonly batch: boolean;
   /** Revision 2025-11-25: a stream starts with an event that has an id and no data, so that it can be resumed from its start. */
   readonly primed: boolean;
+  /** Takes nothing but responses. */
+  readonly own: boolean;
   readonly signal: AbortSignal;
   readonly openStreamAfterMs: number;
   readonly openLog: () => EventLog;
@@ -38,8 +40,7 @@ export class PostExchange {
     // Whoever sent the POST may have stopped waiting for it.
     promise.catch(() => undefined);
     options.signal.addEventListener('abort', this.#abandon, { once: true });
-    this.#slow = setTimeout(() => this.#openStream(), options.openStreamAfterMs);
-    this.#slow.unref();
+    if (!options.own) this.#slow = setTimeout(() => this.#openStream(), options.openStreamAfterMs).unref();
   }
 
   get requests(): readonly RequestId[] {
@@ -52,7 +53,7 @@ export class PostExchange {
 
   /** Somebody is there to receive a message now. */
   get reachable(): boolean {
-    return this.#state === 'pending' || this.#log?.attached === true;
+    return !this.#options.own && (this.#state === 'pending' || this.#log?.attached === true);
   }
 
   /** Nobody is there now, but the stream may be resumed. */

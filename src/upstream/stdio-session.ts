@@ -159,6 +159,7 @@ export class StdioSession {
       requests: ids,
       batch: isBatch(request),
       primed: (request.protocolVersion ?? this.#revision ?? '') >= primingRevision,
+      own: request.own === true,
       signal: request.signal,
       openStreamAfterMs: limits.openStreamAfterMs,
       openLog: () => this.#openLog((this.#lastStream += 1)),

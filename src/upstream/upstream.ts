@@ -22,6 +22,8 @@ export interface UpstreamRequest {
   readonly body: string | undefined;
   /** Modern only: the client's `Mcp-Param-*` headers by lower-case name, values untouched. Method and name headers are made from the message. */
   readonly paramHeaders?: Readonly<Record<string, string>> | undefined;
+  /** The gateway's own question: nothing but its response belongs to it, whatever else the MCP server has to say meanwhile. */
+  readonly own?: boolean | undefined;
   /** Aborted when the peer went away, was revoked or ran out of time. */
   readonly signal: AbortSignal;
 }

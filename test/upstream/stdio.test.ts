@@ -231,6 +231,19 @@ describe('a POST', () => {
     expect((await upstream.exchange(post(call(1, 'raw'), { session: id }))).kind).toBe('json');
   });
 
+  it('of the gateway itself takes nothing but its response, however long that takes', async () => {
+    const { upstream } = start('scripted-server', { limits: { openStreamAfterMs: 20 } });
+    const id = await session(upstream);
+    const asked = upstream.exchange(post(call(1, 'ask'), { session: id, own: false }));
+    const own = upstream.exchange(post(call('own', 'slow', { ms: 200 }), { session: id, own: true }));
+    const logging = upstream.exchange(post(call(2, 'changed'), { session: id, own: true }));
+    const events = eventsOf(await asked);
+    const seen = [(await events.next()).value, (await events.next()).value].map((event) => (JSON.parse(event?.data ?? '{}') as { method?: string }).method);
+    expect(seen.toSorted()).toEqual(['notifications/tools/list_changed', 'roots/list']);
+    expect(await own).toMatchObject({ kind: 'json', text: '{"jsonrpc":"2.0","id":"own","result":{"slow":true}}' });
+    expect((await logging).kind).toBe('json');
+  });
+
   it('is refused beyond the limit of requests in flight', async () => {
     const { upstream } = start('scripted-server', { limits: { requestsInFlight: 1 } });
     const id = await session(upstream);
