@@ -63,7 +63,7 @@ describe('a token', () => {
     const leaf = new X509Certificate(await readFile(port.path('agent-8', 'cert.pem')));
     expect(leaf.subject).toBe('OU=analytics\nCN=agent-8');
     expect(leaf.checkPrivateKey(await keyIn('agent-8'))).toBe(true);
-    expect((await readdir(port.path('port', 'keys'))).toSorted()).toEqual(['audit.key.pem', 'issuing.key.pem', 'root.key.pem', 'server.key.pem']);
+    expect((await readdir(port.path('port', 'keys'))).toSorted()).toEqual(['audit.key.pem', 'issuing.key.pem', 'root.key.pem', 'sealing.key.pem', 'server.key.pem']);
     const agent = await port.connect(port.path('agent-8'), JSON.parse(await readFile(port.path('agent-8', 'identity.json'), 'utf8')).gateway as string);
     expect(await agent.call('echo', { text: 'enrolled' })).toBe('enrolled');
   });
