@@ -98,7 +98,7 @@ describe('what a definition gives', () => {
 });
 
 describe('the difference of two definitions', () => {
-  const canonical = (value: object): string => read({ name: 'a', ...value }).canonical;
+  const canonical = (value: object): string => read({ ...value, name: 'a' }).canonical;
 
   it('names each place with what it was and what it is', () => {
     const before = canonical({ description: 'old', inputSchema: { properties: { path: { type: 'string' }, 'odd name': { type: 'string' } }, required: ['path'] }, annotations: { readOnlyHint: true } });
