@@ -4,12 +4,10 @@
  * Judging costs two look-ups and no waiting; only `ensureFresh` asks anybody.
  */
 import type { Clock } from '../../ca/ports.ts';
-import { SallyportError } from '../errors.ts';
 import type { ToolDefinition } from '../mcp/tool-definition.ts';
 import type { DecisionReason } from '../policy/decision.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Change, ChangeFeed } from '../store/changes.ts';
-import { maxTools } from '../store/tool-definitions.ts';
 import type { Sighting, ToolStanding, ToolStore } from '../store/tool-definitions.ts';
 import { toolAdded, toolChanged } from './events.ts';
 import { SightingQueue } from './sighting-queue.ts';
@@ -17,9 +15,12 @@ import type { ToolPage } from './tool-listing.ts';
 import { ViewState, viewKey } from './tool-view.ts';
 import type { ListedAsOf, ToolView } from './tool-view.ts';
 import { WatchedUpstream } from './watched-upstream.ts';
+import { readWholeList } from './whole-list.ts';
+import type { AskForTools } from './whole-list.ts';
 
 export type { ToolPage } from './tool-listing.ts';
 export type { ToolView } from './tool-view.ts';
+export type { AskForTools } from './whole-list.ts';
 
 export type ToolJudgement =
   /** As it was when it was approved. */
@@ -42,12 +43,8 @@ export interface ToolWatchOptions {
   readonly onApplied?: ((seq: number) => void) | undefined;
 }
 
-/** Asks the upstream for one page of `tools/list`, as this asker would be answered. */
-export type AskForTools = (cursor: string | undefined) => Promise<{ readonly tools: readonly unknown[]; readonly nextCursor?: unknown }>;
-
 const defaultFreshForMs = 5 * 60_000;
 const reloadRetryMs = 1_000;
-const maxPages = 100;
 /** Askers that are remembered; who is forgotten has the upstream asked again. */
 const maxViews = 20_000;
 
@@ -199,21 +196,9 @@ export class ToolWatch {
   }
 
   async #ask(view: ToolView, ask: AskForTools): Promise<void> {
-    let cursor: string | undefined;
-    let tools = 0;
     // Of the time before the question: what changes while it is answered may be missing from the answer.
     const asOf = this.#asOf(view);
-    for (let pages = 1; ; pages += 1) {
-      const page = await ask(cursor);
-      const { nextCursor = undefined } = page;
-      if (nextCursor !== undefined && typeof nextCursor !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a cursor that is no text');
-      tools += page.tools.length;
-      if (tools > maxTools || (nextCursor !== undefined && pages === maxPages)) throw new SallyportError('ERR_UPSTREAM_TOO_LARGE', 'the MCP server has more tools than can be watched', { facts: { tools, pages } });
-      this.#observe(view, { tools: page.tools, cursor, nextCursor }, asOf);
-      if (nextCursor === undefined) return;
-      if (nextCursor === cursor) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent the cursor it was given');
-      cursor = nextCursor;
-    }
+    await readWholeList(ask, (page) => this.#observe(view, page, asOf));
   }
 
   #isFresh(state: ViewState, view: ToolView): boolean {
