@@ -13,7 +13,9 @@ export const readWholeList = async (ask: AskForTools, take: (page: ToolPage) => 
   let cursor: string | undefined;
   let count = 0;
   for (let pages = 1; ; pages += 1) {
-    const { tools, nextCursor } = await ask(cursor);
+    const { tools, nextCursor: given } = await ask(cursor);
+    // Some servers write null for none.
+    const nextCursor = given ?? undefined;
     if (nextCursor !== undefined && typeof nextCursor !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a cursor that is no text');
     count += tools.length;
     if (count > maxTools || (nextCursor !== undefined && pages === maxPages)) {

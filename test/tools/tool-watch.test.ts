@@ -262,6 +262,12 @@ describe('a list that must be fresh', () => {
     await watch.ensureFresh(view, () => expect.fail('it is fresh'));
   });
 
+  it('ends where the server writes null for the next page', async () => {
+    const { watch } = await started();
+    await watch.ensureFresh(view, () => Promise.resolve({ tools: [tool('a')], nextCursor: null }));
+    expect(watch.judge(view, 'a')).toBe('approved');
+  });
+
   it('is asked for again after five minutes, and not a millisecond before', async () => {
     const { watch, advance } = await started();
     await watch.ensureFresh(view, asking(tool('a')));
