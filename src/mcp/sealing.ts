@@ -54,7 +54,8 @@ export class Sealer {
       this.#sealed = 0;
     }
     this.#sealed += 1;
-    return this.#sealWith(this.#keyFor(0, this.#salt), this.#salt, { nonce: this.#randomness.bytes(nonceLength), data: associatedData(kind, binding), value });
+    const text = sealWith(this.#keyFor(0, this.#salt), this.#randomness.bytes(nonceLength), { data: associatedData(kind, binding), value });
+    return Buffer.concat([this.#salt, text]).toString('base64url');
   }
 
   /**
@@ -67,8 +68,8 @@ export class Sealer {
   sealStable(kind: string, binding: string, value: string): string {
     const data = associatedData(kind, binding);
     // The length is in front already: `data` delimits itself, so no two pairs of data and value are one text.
-    const nonce = createHmac('sha256', this.#keyFor(0, stableSalt, 'nonce')).update(data).update(value, 'utf8').digest().subarray(0, nonceLength);
-    return this.#sealWith(this.#keyFor(0, stableSalt, 'stable'), stableSalt, { nonce, data, value });
+    const nonce = createHmac('sha256', this.#keyFor(0, noSalt, 'nonce')).update(data).update(value, 'utf8').digest().subarray(0, nonceLength);
+    return sealWith(this.#keyFor(0, noSalt, 'stable'), nonce, { data, value }).toString('base64url');
   }
 
   /** The value, or undefined when anything about the text, the kind, the binding or the key is off. */
@@ -77,7 +78,7 @@ export class Sealer {
     // Node reads base64url leniently; only the one spelling that was given out is ours.
     if (bytes.length < saltLength + nonceLength + tagLength || bytes.toString('base64url') !== sealed) return undefined;
     for (let index = 0; index < this.#keys.length; index += 1) {
-      const value = openWith(this.#keyFor(index, bytes.subarray(0, saltLength)), associatedData(kind, binding), bytes);
+      const value = openWith(this.#keyFor(index, bytes.subarray(0, saltLength)), associatedData(kind, binding), bytes.subarray(saltLength));
       if (value !== undefined) return value;
     }
     return undefined;
@@ -89,10 +90,10 @@ export class Sealer {
    */
   openStable(kind: string, binding: string, sealed: string): string | undefined {
     const given = Buffer.from(sealed, 'base64url');
-    const isOurs = given.length >= saltLength + nonceLength + tagLength && given.toString('base64url') === sealed && given.subarray(0, saltLength).equals(stableSalt);
+    const isOurs = given.length >= nonceLength + tagLength && given.toString('base64url') === sealed;
     const bytes = isOurs ? given : nobodys;
     let value: string | undefined;
-    for (let index = 0; index < this.#keys.length; index += 1) value ??= openWith(this.#keyFor(index, stableSalt, 'stable'), associatedData(kind, binding), bytes);
+    for (let index = 0; index < this.#keys.length; index += 1) value ??= openWith(this.#keyFor(index, noSalt, 'stable'), associatedData(kind, binding), bytes);
     return isOurs ? value : undefined;
   }
 
@@ -100,14 +101,7 @@ export class Sealer {
     return this.#clock?.now().getTime() ?? 0;
   }
 
-  #sealWith(key: Buffer, salt: Buffer, { nonce, data, value }: { nonce: Uint8Array; data: Buffer; value: string }): string {
-    const cipher = createCipheriv('aes-256-gcm', key, nonce);
-    cipher.setAAD(data);
-    const text = cipher.update(value, 'utf8');
-    return Buffer.concat([salt, nonce, text, cipher.final(), cipher.getAuthTag()]).toString('base64url');
-  }
-
-  /** The key of one salt: processes that share a master key never share a nonce space. */
+  /** The key of one salt: processes that share a master key never share a space of random nonces. */
   #keyFor(index: number, salt: Buffer, use: 'sealing' | 'stable' | 'nonce' = 'sealing'): Buffer {
     const name = `${index}:${use}:${salt.toString('latin1')}`;
     const known = this.#derived.get(name);
@@ -136,19 +130,26 @@ const maxSealed = 2 ** 30;
 const keyLifetimeMs = 86_400_000;
 const maxDerived = 64;
 
-/** Their keys are told apart by their use, so any salt does. */
-const stableSalt = Buffer.alloc(saltLength);
+/** Of the keys that all processes with one master key share: their nonces are computed, and their use tells them apart. */
+const noSalt = Buffer.alloc(0);
 
 /** As long as the id of a task usually is, and opened by no key but by an accident of 1 in 2^128. */
-const nobodys = Buffer.alloc(96);
+const nobodys = Buffer.alloc(80);
+
+/** Nonce, text and tag. */
+const sealWith = (key: Buffer, nonce: Uint8Array, { data, value }: { data: Buffer; value: string }): Buffer => {
+  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  cipher.setAAD(data);
+  const text = cipher.update(value, 'utf8');
+  return Buffer.concat([nonce, text, cipher.final(), cipher.getAuthTag()]);
+};
 
 const openWith = (key: Buffer, data: Buffer, bytes: Buffer): string | undefined => {
-  const nonceEnd = saltLength + nonceLength;
   const tagStart = bytes.length - tagLength;
-  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(saltLength, nonceEnd), { authTagLength: tagLength });
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, nonceLength), { authTagLength: tagLength });
   decipher.setAAD(data).setAuthTag(bytes.subarray(tagStart));
   try {
-    return Buffer.concat([decipher.update(bytes.subarray(nonceEnd, tagStart)), decipher.final()]).toString('utf8');
+    return Buffer.concat([decipher.update(bytes.subarray(nonceLength, tagStart)), decipher.final()]).toString('utf8');
   } catch {
     return undefined;
   }

@@ -141,6 +141,30 @@ describe('in the modern era', () => {
   });
 });
 
+describe('through the aggregate endpoint', () => {
+  it('tasks and states find their way back to the upstream they are from', async () => {
+    const second = scripted({ 'tools/call': () => ({ result: { resultType: 'task', taskId: upstreamTask, status: 'working' } }), 'tasks/get': ({ params }) => ({ result: { resultType: 'complete', taskId: params.taskId, status: 'of the second' } }) });
+    const all = await startTestGateway({ policy: policy('build', 'deploy'), aggregate: true, upstreams: [handlerUpstream(server.handler, 'a'), handlerUpstream(second.handler, 'b')] });
+    try {
+      const agent = all.agent();
+      const ask = async (method: string, params: Record<string, unknown>): Promise<Record<string, unknown>> => {
+        const answer = await askModern(all, agent, method, params, { capabilities: { elicitation: {}, ...tasksExtension }, path: '/mcp' });
+        return answer.answer.result ?? { refused: codeOf(answer) };
+      };
+      const [a, b] = [await ask('tools/call', { name: 'a__build', arguments: {} }), await ask('tools/call', { name: 'b__build', arguments: {} })];
+      expect(a.taskId).not.toBe(b.taskId);
+      expect(await ask('tasks/get', { taskId: a.taskId })).toMatchObject({ taskId: a.taskId, status: 'completed' });
+      expect(await ask('tasks/get', { taskId: b.taskId })).toMatchObject({ taskId: b.taskId, status: 'of the second' });
+      expect(await ask('tasks/get', { taskId: upstreamTask })).toStrictEqual({ refused: 'ERR_MCP_TASK_UNKNOWN' });
+      const { requestState } = await ask('tools/call', { name: 'a__deploy', arguments: {} });
+      expect(await ask('tools/call', { name: 'a__deploy', arguments: {}, requestState, inputResponses: {} })).toMatchObject({ content: [{ text: 'resumed from upstream-state-1' }] });
+      expect(await ask('tools/call', { name: 'b__deploy', arguments: {}, requestState, inputResponses: {} })).toStrictEqual({ refused: 'ERR_MCP_STATE' });
+    } finally {
+      await all.close();
+    }
+  });
+});
+
 describe('in the legacy era', () => {
   it('a result tells of its own task alone, and a list shows own tasks alone', async () => {
     const session = await openSession(gateway, mine);

@@ -39,7 +39,7 @@ describe('cursors', () => {
     fc.assert(
       fc.property(fc.constantFrom(...lists), texts, fc.jsonValue(), (method, cursor, other) => {
         const sealed = seal(method, cursor);
-        expect(sealed).toMatch(/^[A-Za-z0-9_-]{50,}$/);
+        expect(sealed).toMatch(/^[A-Za-z0-9_-]{38,}$/);
         const given = { jsonrpc: '2.0', id: 1, method, params: { cursor: sealed, other } };
         const opened = values.open({ ...read(request(method, { cursor: sealed })), value: given, text: JSON.stringify(given) }, { ...mine, era: 'modern' });
         expect(JSON.parse(opened.text)).toStrictEqual(JSON.parse(JSON.stringify({ ...given, params: { cursor, other } })));

@@ -191,6 +191,17 @@ it('tells which classes are granted', () => {
   expect(grants.has('lake-1', 'tools')).toBe(false);
 });
 
+it('tells whether everything of a class is granted', () => {
+  const hasAll = (tools: string, resources: string, deny = '[]') => {
+    const grants = grantsOf(parsePolicy(`roles: { r: { grants: [{ upstream: w, tools: ["${tools}"], resources: ["${resources}"] }], deny: ${deny} } }\nbindings: [{ role: r, when: { dangerouslyAnyCertificate: true } }]\n`), principal());
+    return (['tools', 'resources', 'prompts'] as const).map((each) => grants.hasAll('w', each));
+  };
+  expect(hasAll('*', '**')).toEqual([true, true, false]);
+  expect(hasAll('**', '*')).toEqual([true, false, false]);
+  expect(hasAll('a*', 'file:///**')).toEqual([false, false, false]);
+  expect(hasAll('*', '**', '[{ upstream: w, tools: [drop] }]')).toEqual([false, true, false]);
+});
+
 it('remembers a bounded number of answers, however many names are tried', () => {
   const grants = grantsOf(policy, principal());
   for (let index = 0; index < 5_000; index++) {

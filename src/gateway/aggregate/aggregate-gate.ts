@@ -9,6 +9,7 @@ import type { Admission, AuthorizedMessages, Caller, DecidedMessage, EndpointGat
 import type { Principal } from '../../identity/principal.ts';
 import { actionsOf } from '../../mcp/method-table.ts';
 import type { JsonRpcMessage, RequestId } from '../../mcp/message.ts';
+import type { Finding, OpenedMessages } from '../../mcp/open-sealed.ts';
 import type { Era } from '../../mcp/revisions.ts';
 import type { Action, Decision } from '../../policy/decision.ts';
 import { splitUri } from './names.ts';
@@ -43,9 +44,9 @@ export class AggregateGate implements EndpointGate {
     this.#gate.assertRecording();
   }
 
-  admit(caller: Caller, { messages }: { readonly messages: readonly JsonRpcMessage[] }, era: Era): Admission {
+  admit(caller: Caller, { messages, findings }: Pick<OpenedMessages, 'messages' | 'findings'>, era: Era): Admission {
     this.assertRecording();
-    const decided = messages.map((message) => ({ message, ...this.#judge(caller, message, era) }));
+    const decided = messages.map((message, index) => ({ message, ...this.#judge(caller, message, { era, finding: findings?.[index] }) }));
     if (decided.every(({ code }) => code === undefined)) {
       return { outcome: 'admitted', call: { messages } as AuthorizedMessages, decisions: decided };
     }
@@ -65,17 +66,18 @@ export class AggregateGate implements EndpointGate {
     this.#gate.recordRefusal(caller, reason);
   }
 
-  #judge({ principal, upstream }: Caller, message: JsonRpcMessage, era: Era): Omit<DecidedMessage, 'message'> & { readonly code: GateErrorCode | undefined } {
+  #judge({ principal, upstream }: Caller, message: JsonRpcMessage, { era, finding }: { readonly era: Era; readonly finding: Finding | undefined }): Omit<DecidedMessage, 'message'> & { readonly code: GateErrorCode | undefined } {
     const decision = this.decide(principal, { kind: 'connect', upstream });
     if (decision.effect === 'deny') return { decision, action: undefined, code: 'ERR_MCP_DENIED' };
     // Throws what any endpoint throws for a request that lacks what it needs.
-    const { kind } = actionsOf(upstream, message, era);
+    const gate = actionsOf(upstream, message, era, finding);
     const denied: Decision = { ...decision, effect: 'deny', reason: 'noGrant', rule: undefined };
-    if (kind === 'unknown') return { decision: denied, action: undefined, code: 'ERR_MCP_METHOD' };
-    if (kind === 'pass' || message.kind !== 'request') return { decision, action: undefined, code: undefined };
+    if (gate.kind === 'unknown') return { decision: denied, action: undefined, code: 'ERR_MCP_METHOD' };
+    if (gate.kind === 'refused') return { decision: denied, action: undefined, code: gate.code };
+    if (gate.kind === 'pass' || message.kind !== 'request') return { decision, action: undefined, code: undefined };
     const member = memberIn(message.method, message.params ?? {});
     if (member === undefined || (this.#members.includes(member) && this.offers(principal, member))) return { decision, action: undefined, code: undefined };
-    return { decision: denied, action: undefined, code: 'ERR_MCP_DENIED' };
+    return { decision: denied, action: undefined, code: gate.deniedAs ?? 'ERR_MCP_DENIED' };
   }
 }
 
