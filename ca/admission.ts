@@ -4,14 +4,14 @@
  */
 import { CaError } from './errors.ts';
 import type { CaStore, CertificateIntent, CertificateRecord } from './ports.ts';
-import type { ProfileKind } from './profile.ts';
+import type { Profile } from './profile.ts';
 import { allCertificates, compromises, wholeSecond } from './revocation.ts';
 import type { CertificateKey } from './requests.ts';
 
 export interface Admission {
   readonly intent: CertificateIntent;
-  readonly kind: ProfileKind;
-  readonly kindOf: (profile: string) => ProfileKind | undefined;
+  readonly kind: Profile['kind'];
+  readonly kindOf: (profile: string) => Profile['kind'] | undefined;
   readonly maxLive: number;
   /** When whoever vouches gave his word; a revocation at or after it stands. `ignore`: the operator knows. */
   readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';
@@ -70,7 +70,7 @@ const checkPresented = (ofAgent: readonly CertificateRecord[], { intent, present
  */
 const withinLimit = (others: readonly CertificateRecord[], admission: Admission): readonly CertificateRecord[] => {
   const { intent, kind, kindOf, maxLive, presented } = admission;
-  if (kind === 'server') return [];
+  if (kind === 'server' || kind === 'ocsp') return [];
   const live = others.filter((record) => (record.state === 'issued' || record.state === 'intent') && kindOf(record.profile) !== 'server' && record.issuerId === intent.issuerId);
   const excess = live.length + 1 - maxLive;
   if (excess <= 0) return [];

@@ -20,6 +20,10 @@ export interface AuthorityOptions {
   readonly maxLivePerAgent?: number | undefined;
   /** SPKI hashes (lower-case hex SHA-256) that are never certified. */
   readonly refusedSpkiHashes?: readonly string[] | undefined;
+  /** Of the key that signs OCSP answers, which the authority makes for itself in its directory. */
+  readonly passphrase?: string | undefined;
+  /** Whether OCSP requests are answered, at `<publicUrl>/ocsp`, which then goes into certificates. Default true. */
+  readonly ocsp?: boolean | undefined;
   /** From thisUpdate to nextUpdate. Default 24h. */
   readonly crlLifetime?: string | number | undefined;
   /** Shortest time between two CRLs of one issuer after revocations. Default 1,000. */
@@ -34,5 +38,4 @@ export interface CreateAuthorityOptions extends AuthorityOptions, Omit<CreateHie
 
 export interface LoadAuthorityOptions extends AuthorityOptions {
   readonly directory: string;
-  readonly passphrase?: string | undefined;
 }

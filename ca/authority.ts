@@ -6,6 +6,7 @@ import { recordAuthorities } from './adoption.ts';
 import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
 import { CrlPublisher } from './crl.ts';
 import { CrlSchedule } from './crl-schedule.ts';
+import { OcspResponder } from './ocsp.ts';
 import { checkCsrContent } from './csr-content.ts';
 import { issueDurably } from './durable-issuance.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
@@ -22,7 +23,7 @@ import { checkSubjectKey } from './key-policy.ts';
 import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import type { CertificateIntent, CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, KeyAlgorithm, SerialHex } from './ports.ts';
-import { createProfiles } from './profile.ts';
+import { createProfiles, ocspProfile } from './profile.ts';
 import type { Profile } from './profile.ts';
 import type {
   CertificateKey,
@@ -72,6 +73,8 @@ export class CertificateAuthority {
   readonly chain: string;
   readonly trustDomain: string;
   readonly profiles: ReadonlyMap<string, Profile>;
+  /** Answers OCSP requests about what the issuing CA issued; undefined when that is not wanted. */
+  readonly ocsp: OcspResponder | undefined;
   readonly #options: AuthorityOptions;
   readonly #issuance: IssuanceWorld;
   readonly #publishers: Readonly<Record<IssuerName, CrlPublisher>>;
@@ -104,6 +107,7 @@ export class CertificateAuthority {
         file: hierarchy.directory === undefined ? undefined : join(hierarchy.directory, 'crl', `${issuer.name}.crl`),
       });
     this.#publishers = { root: publisher(this.root), issuing: publisher(this.issuing) };
+    this.ocsp = options.ocsp === false ? undefined : this.#createResponder(hierarchy.directory);
     this.#schedule = new CrlSchedule({
       publishers: new Map(([this.root, this.issuing] as const).filter((issuer) => issuer.signer !== undefined).map((issuer) => [issuer.name, this.#publishers[issuer.name]])),
       clock,
@@ -221,6 +225,8 @@ export class CertificateAuthority {
     const result = await revokeSelected({ store, clock, sleep: (ms) => sleep(ms), intentPatienceMs: Math.min(2_000, this.#intentPatienceMs) }, selector, options);
     const issuers = new Set(result.revoked.map((record) => record.issuerId));
     for (const issuer of [this.issuing, this.root]) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
+    // The change feed says it too, perhaps a moment later.
+    for (const record of result.revoked) this.ocsp?.forget(record);
     return result;
   }
 
@@ -316,6 +322,28 @@ export class CertificateAuthority {
     return this.#options.intentPatienceMs ?? 60_000;
   }
 
+  #createResponder(directory: string | undefined): OcspResponder {
+    const { store, clock, randomness, passphrase, onBackgroundError } = this.#options;
+    const subject = [...this.issuing.certificate.subject.filter((rdn) => rdn.every(({ type }) => type === 'O')), [{ type: 'CN', value: 'OCSP Responder' }]];
+    const granted: Granted = { subject, uris: [], dnsNames: [], ipAddresses: [] };
+    // No agent is named so: names have no colon.
+    const agent = `ocsp:${this.issuing.name}`;
+    return new OcspResponder({
+      issuer: this.issuing,
+      directory,
+      passphrase,
+      store,
+      clock,
+      randomness,
+      issue: (spki) =>
+        this.#auditing(agent, { actor: 'ca' }, async () => {
+          const order: Order = { agent, granted, profile: ocspProfile, ttlSeconds: ocspProfile.defaultTtlSeconds, spki, issuer: this.issuing, replaces: undefined, revokedIdentity: 'ignore', actor: 'ca' };
+          return (await this.#fill(order, undefined)).der;
+        }),
+      onError: onBackgroundError ?? (() => undefined),
+    });
+  }
+
   #profile(name: string): Profile {
     const profile = this.profiles.get(name);
     if (profile === undefined) throw new CaError('ERR_CA_PROFILE', `there is no profile ${JSON.stringify(name)}; use one of ${[...this.profiles.keys()].join(', ')}`, { facts: { profile: name } });
@@ -378,7 +406,7 @@ export class CertificateAuthority {
     const serial = generateSerial(randomness);
     const signer = issuer.signer;
     if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
-    const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer.name) });
+    const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer.name, { ocsp: this.ocsp !== undefined }) });
     const intent: CertificateIntent = {
       issuerId: issuer.id,
       serial: serialToHex(serial),

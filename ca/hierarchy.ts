@@ -145,8 +145,8 @@ export const loadHierarchy = async (options: LoadHierarchyOptions): Promise<Hier
   };
 };
 
-/** CDP and AIA of what an issuer signs, under the public listener's base URL. */
-export const publishedAt = (publicUrl: string | undefined, issuer: IssuerName): PublishedAt | undefined => {
+/** CDP and AIA of what an issuer signs, under the public listener's base URL. Only the issuing CA has an OCSP responder: the root's key may be elsewhere. */
+export const publishedAt = (publicUrl: string | undefined, issuer: IssuerName, options: { readonly ocsp?: boolean | undefined } = {}): PublishedAt | undefined => {
   if (publicUrl === undefined) return undefined;
   const base = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined;
   // RFC 5280 §8: fetching status over https may itself need the status; plain http is the custom.
@@ -154,7 +154,8 @@ export const publishedAt = (publicUrl: string | undefined, issuer: IssuerName): 
     throw new CaError('ERR_CA_NAME', `${JSON.stringify(publicUrl)} is not a base URL; write it like http://pki.acme.internal:8080`);
   }
   const prefix = base.href.replace(/\/+$/, '');
-  return { crl: `${prefix}/crl/${issuer}.crl`, certificate: `${prefix}/ca/${issuer}.cer` };
+  const ocsp = issuer === 'issuing' && options.ocsp === true ? { ocsp: `${prefix}/ocsp` } : {};
+  return { crl: `${prefix}/crl/${issuer}.crl`, certificate: `${prefix}/ca/${issuer}.cer`, ...ocsp };
 };
 
 const caSubject = (name: string, role: string): DistinguishedName => [

@@ -28,6 +28,7 @@ export type { ParsedToken } from './enrollment.ts';
 export { revocationReasons } from './revocation.ts';
 
 export { createCaCertificateHandler, createCrlHandler } from './http/publication.ts';
+export { createOcspHandler } from './http/ocsp.ts';
 export { createEnrollHandler } from './http/enroll.ts';
 export { createRenewHandler } from './http/renew.ts';
 
@@ -37,4 +38,6 @@ export type * from './ports.ts';
 export type { EnrollHandlerOptions } from './http/enroll.ts';
 export type { PresentError } from './http/json-exchange.ts';
 export type { CrlHandlerOptions } from './http/publication.ts';
+export type { OcspHandlerOptions } from './http/ocsp.ts';
+export type { OcspAnswer, OcspResponder, OcspShared } from './ocsp.ts';
 export type { RenewHandlerOptions } from './http/renew.ts';

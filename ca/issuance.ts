@@ -16,6 +16,7 @@ import {
   encodeKeyUsage,
   encodeNameConstraints,
   encodeNoRevAvail,
+  encodeOcspNoCheck,
   encodeSubjectAltName,
   encodeSubjectKeyIdentifier,
   keyIdentifierOf,
@@ -37,10 +38,11 @@ export interface Validity {
   readonly notAfter: Date;
 }
 
-/** Where the issuer's CRL and certificate are published; written when the deployment has a public URL. */
+/** Where the issuer's CRL and certificate are published, and asked about; written when the deployment has a public URL. */
 export interface PublishedAt {
   readonly crl: string;
   readonly certificate: string;
+  readonly ocsp?: string | undefined;
 }
 
 export interface EndEntityInput {
@@ -71,11 +73,17 @@ export const endEntityTbs = (input: EndEntityInput): Uint8Array => {
       encodeExtendedKeyUsage(profile.extendedKeyUsage),
       encodeSubjectKeyIdentifier(keyIdentifierOf(input.spki)),
       encodeAuthorityKeyIdentifier(keyIdentifierOf(issuer.spki)),
-      encodeSubjectAltName(granted, granted.subject.length === 0 ? 'critical' : 'nonCritical'),
-      // RFC 9608 §2: with noRevAvail there is neither a CDP nor a pointer to OCSP.
-      ...(profile.status === 'noRevAvail' ? [encodeNoRevAvail()] : published(publishedAt)),
+      ...(profile.kind === 'ocsp' ? [] : [encodeSubjectAltName(granted, granted.subject.length === 0 ? 'critical' : 'nonCritical')]),
+      ...statusOf(profile, publishedAt),
     ],
   });
+};
+
+const statusOf = (profile: Profile, publishedAt: PublishedAt | undefined): readonly Uint8Array[] => {
+  // RFC 6960 §4.2.2.2.1: nobody is to ask for the status of whoever signs answers about status.
+  if (profile.kind === 'ocsp') return [encodeOcspNoCheck()];
+  // RFC 9608 §2: with noRevAvail there is neither a CDP nor a pointer to OCSP.
+  return profile.status === 'noRevAvail' ? [encodeNoRevAvail()] : published(publishedAt);
 };
 
 export interface CaInput {
@@ -135,4 +143,4 @@ export const validityOf = (now: Date, profile: Pick<Profile, 'name' | 'backdateS
 export const spkiHashOf = (spki: Uint8Array): string => hash('sha256', spki, 'hex');
 
 const published = (at: PublishedAt | undefined): readonly Uint8Array[] =>
-  at === undefined ? [] : [encodeCrlDistributionPoints([at.crl]), encodeAuthorityInformationAccess({ caIssuers: [at.certificate] })];
+  at === undefined ? [] : [encodeCrlDistributionPoints([at.crl]), encodeAuthorityInformationAccess({ caIssuers: [at.certificate], ...(at.ocsp === undefined ? {} : { ocsp: [at.ocsp] }) })];

@@ -16,6 +16,7 @@ const known: ReadonlySet<string> = new Set([
   EXTENSION.authorityInformationAccess,
   EXTENSION.noRevAvail,
   EXTENSION.nameConstraints,
+  EXTENSION.ocspNoCheck,
 ]);
 
 export const commonRules: readonly LintRule[] = [
@@ -122,7 +123,7 @@ export const commonRules: readonly LintRule[] = [
     citation: 'RFC 5280 §4.2.1.1, §4.2.1.2, §4.2.1.13, §4.2.2.1',
     of: 'all',
     check: ({ extensions }) => {
-      const wrong = [EXTENSION.subjectKeyIdentifier, EXTENSION.authorityKeyIdentifier, EXTENSION.crlDistributionPoints, EXTENSION.authorityInformationAccess, EXTENSION.noRevAvail].filter((oid) => extensions.get(oid)?.critical === true);
+      const wrong = [EXTENSION.subjectKeyIdentifier, EXTENSION.authorityKeyIdentifier, EXTENSION.crlDistributionPoints, EXTENSION.authorityInformationAccess, EXTENSION.noRevAvail, EXTENSION.ocspNoCheck].filter((oid) => extensions.get(oid)?.critical === true);
       return wrong.length === 0 ? undefined : `critical: ${wrong.join(', ')}`;
     },
   },
@@ -138,9 +139,17 @@ export const commonRules: readonly LintRule[] = [
     citation: 'RFC 5280 §4.2.2.1',
     of: 'all',
     check: ({ extensions }) => {
-      const uris = extensionValue(extensions, EXTENSION.authorityInformationAccess, (value) => parseAuthorityInformationAccess(value, ACCESS_METHOD.caIssuers));
-      return uris === undefined || (uris.length > 0 && uris.every(isWebAddress)) ? undefined : 'caIssuers is not an http address';
+      const places = (method: string) => extensionValue(extensions, EXTENSION.authorityInformationAccess, (value) => parseAuthorityInformationAccess(value, method));
+      const issuers = places(ACCESS_METHOD.caIssuers);
+      if (issuers !== undefined && !(issuers.length > 0 && issuers.every(isWebAddress))) return 'caIssuers is not an http address';
+      return places(ACCESS_METHOD.ocsp)?.every(isWebAddress) === false ? 'ocsp is not an http address' : undefined;
     },
+  },
+  {
+    name: 'ocspNoCheck',
+    citation: 'RFC 6960 §4.2.2.2.1: of the responder alone',
+    of: 'all',
+    check: ({ extensions }, { profile }) => (extensions.has(EXTENSION.ocspNoCheck) === (typeof profile !== 'string' && profile.kind === 'ocsp') ? undefined : 'id-pkix-ocsp-nocheck does not fit the profile'),
   },
 ];
 

@@ -1,8 +1,10 @@
 /** Rules for agents and servers. */
-import type { LintRule } from './lint-rule.ts';
+import type { LintContext, LintRule } from './lint-rule.ts';
 import { equalBytes } from './x509/der.ts';
 import { EXTENDED_KEY_USAGE, EXTENSION } from './x509/extension.ts';
 import { encodeName } from './x509/name.ts';
+
+const isResponder = ({ profile }: LintContext): boolean => typeof profile !== 'string' && profile.kind === 'ocsp';
 
 export const endEntityRules: readonly LintRule[] = [
   {
@@ -32,7 +34,16 @@ export const endEntityRules: readonly LintRule[] = [
     name: 'subjectAltName',
     citation: 'RFC 5280 §4.2.1.6',
     of: 'endEntity',
-    check: ({ extensions }) => (extensions.has(EXTENSION.subjectAltName) ? undefined : 'there is no subjectAltName'),
+    check: ({ extensions }, context) => (extensions.has(EXTENSION.subjectAltName) || isResponder(context) ? undefined : 'there is no subjectAltName'),
+  },
+  {
+    name: 'responderAlone',
+    citation: 'RFC 6960 §4.2.2.2, stricter',
+    of: 'endEntity',
+    check: ({ extensions }, context) => {
+      const more = [EXTENSION.subjectAltName, EXTENSION.crlDistributionPoints, EXTENSION.authorityInformationAccess].some((oid) => extensions.has(oid));
+      return isResponder(context) && more ? 'an OCSP responder carries names or a place to look for its status' : undefined;
+    },
   },
   {
     name: 'subjectAltNameCritical',
@@ -45,7 +56,7 @@ export const endEntityRules: readonly LintRule[] = [
     citation: 'SPIFFE X509-SVID §2: exactly one URI',
     of: 'endEntity',
     check: ({ uris, dnsNames, ipAddresses }, { profile }) => {
-      if (typeof profile === 'string' || profile.kind === 'server') return undefined;
+      if (typeof profile === 'string' || profile.kind === 'server' || profile.kind === 'ocsp') return undefined;
       const one = uris.length === 1 && dnsNames.length === 0 && ipAddresses.length === 0;
       return one && /^spiffe:\/\/[a-z0-9._-]{1,255}\/agent\/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(uris[0] ?? '') ? undefined : 'not exactly one SPIFFE ID of an agent';
     },

@@ -32,8 +32,9 @@ declare const checked: unique symbol;
 export interface Profile {
   readonly [checked]: true;
   readonly name: string;
-  readonly kind: ProfileKind;
-  readonly extendedKeyUsage: readonly ('clientAuth' | 'serverAuth')[];
+  /** `ocsp`: the responder's own certificate, of which `ocspProfile` is the only one. */
+  readonly kind: ProfileKind | 'ocsp';
+  readonly extendedKeyUsage: readonly ('clientAuth' | 'serverAuth' | 'OCSPSigning')[];
   readonly defaultTtlSeconds: number;
   readonly maxTtlSeconds: number;
   readonly backdateSeconds: number;
@@ -115,3 +116,20 @@ export const createProfile = (name: string, config: ProfileConfig): Profile => {
 /** Built-in profiles, replaced and extended by `configs`. */
 export const createProfiles = (configs: Readonly<Record<string, ProfileConfig>> = {}): ReadonlyMap<string, Profile> =>
   new Map(Object.entries({ ...builtinProfiles, ...configs }).map(([name, config]) => [name, createProfile(name, config)]));
+
+/**
+ * The OCSP responder's certificate: OCSPSigning and id-pkix-ocsp-nocheck, no other name than its subject. Nobody
+ * asks for its status, so its life is short (RFC 6960 §4.2.2.2.1). Not among the profiles an operator may choose.
+ */
+export const ocspProfile: Profile = Object.freeze<Omit<Profile, typeof checked>>({
+  name: 'ocsp',
+  kind: 'ocsp',
+  extendedKeyUsage: ['OCSPSigning'],
+  defaultTtlSeconds: 14 * 86_400,
+  maxTtlSeconds: 14 * 86_400,
+  backdateSeconds: 60,
+  keyAlgorithms: new Set(keyAlgorithms),
+  organizationalUnits: undefined,
+  organization: undefined,
+  status: 'crl',
+}) as Profile;

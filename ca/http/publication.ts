@@ -78,8 +78,12 @@ const deliver = (request: Request, der: Uint8Array, { type, tag, modified, maxAg
 
 /** RFC 9110 §13.2.2: If-Modified-Since counts only without If-None-Match. */
 const isUnchanged = (request: Request, tag: string, modified: Date): boolean => {
-  const tags = request.headers.get('if-none-match');
-  if (tags !== null) return tags.split(',').some((each) => each.trim().replace(/^W\//, '') === tag || each.trim() === '*');
+  const named = namesTag(request, tag);
+  if (named !== undefined) return named;
   const since = Date.parse(request.headers.get('if-modified-since') ?? '');
   return !Number.isNaN(since) && modified.getTime() <= since;
 };
+
+/** Whether If-None-Match names what we have; undefined without that header. */
+export const namesTag = (request: Request, tag: string): boolean | undefined =>
+  request.headers.get('if-none-match')?.split(',').some((each) => each.trim().replace(/^W\//, '') === tag || each.trim() === '*');

@@ -1,7 +1,7 @@
 /** Writes DER (ITU-T X.690): every function answers one complete element. */
 import { encodeOid } from './oid.ts';
 import { TAG, contextTag } from './tag.ts';
-import { encodeTime } from './time.ts';
+import { encodeGeneralizedTime, encodeTime } from './time.ts';
 
 const encoder = new TextEncoder();
 
@@ -100,6 +100,11 @@ export function nullValue(): Uint8Array {
 /** RFC 5280 §4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050; whole seconds, Z. */
 export function utcOrGeneralizedTime(value: Date): Uint8Array {
   return encodeTime(value);
+}
+
+/** GeneralizedTime whatever the year, as OCSP writes every time. */
+export function generalizedTime(value: Date): Uint8Array {
+  return encodeGeneralizedTime(value);
 }
 
 /** `[n] EXPLICIT`: wraps complete elements. */

@@ -10,6 +10,7 @@ export {
   enumerated,
   equalBytes,
   explicit,
+  generalizedTime,
   ia5String,
   implicit,
   integer,

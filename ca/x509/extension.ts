@@ -1,5 +1,5 @@
 /** Certificate and CRL extensions, both ways. */
-export { ACCESS_METHOD, EXTENDED_KEY_USAGE, EXTENSION } from './extension-oid.ts';
+export { ACCESS_METHOD, EXTENDED_KEY_USAGE, EXTENSION, OCSP } from './extension-oid.ts';
 export {
   extensionValue,
   parseAuthorityInformationAccess,

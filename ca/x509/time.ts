@@ -8,8 +8,17 @@ const Z = 0x5a;
 /** The complete element: UTCTime for 1950 to 2049, else GeneralizedTime. Fractions are cut off. */
 export function encodeTime(value: Date): Uint8Array {
   const year = value.getUTCFullYear();
+  return write(value, year >= 1950 && year <= 2049);
+}
+
+/** The complete element, GeneralizedTime whatever the year. Fractions are cut off. */
+export function encodeGeneralizedTime(value: Date): Uint8Array {
+  return write(value, false);
+}
+
+function write(value: Date, short: boolean): Uint8Array {
+  const year = value.getUTCFullYear();
   if (!(year >= 0 && year <= 9999)) throw new RangeError('time must be a valid date between the years 0 and 9999');
-  const short = year >= 1950 && year <= 2049;
   const out = new Uint8Array(short ? 15 : 17);
   out[0] = short ? TAG.utcTime : TAG.generalizedTime;
   out[1] = out.length - 2;

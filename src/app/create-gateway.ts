@@ -3,7 +3,7 @@ import { constants, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
-import type { TLSSocket, TlsOptions } from 'node:tls';
+import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import { createEnrollHandler, createRenewHandler } from '../../ca/index.ts';
 import type { Clock, Randomness } from '../../ca/index.ts';
@@ -17,6 +17,7 @@ import { StoreSource } from '../revocation/store-source.ts';
 import { systemClock, systemRandomness } from '../system.ts';
 import type { ServerIdentity } from '../tls/listener.ts';
 import { answerRefusal } from '../tls/refusal.ts';
+import { stapleTo } from '../tls/stapling.ts';
 import { TrustStore } from '../tls/trust.ts';
 import { ToolWatch } from '../tools/tool-watch.ts';
 import { identityKeySet } from '../upstream/identity-token.ts';
@@ -156,6 +157,8 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const source = new StoreSource({
     store: store.ca, changes: store.changes, issuers: [authority.issuing.id, authority.root.id], index, clock,
     onApplied: (change) => {
+      // Before the change is acknowledged, so that nobody is told good once revoke has returned.
+      authority.ocsp?.forget(change);
       const { cutTotal } = gateway.listener.connections;
       const facts = { connectionsCut: cutTotal - cutBefore, millis: Math.max(0, clock.now().getTime() - change.at.getTime()) };
       cutBefore = cutTotal;
@@ -169,14 +172,19 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   }, heartbeatMs);
   heartbeat.unref();
   await authority.start();
+  authority.ocsp?.follow(() => index.freshUntil(authority.issuing.id) > clock.now().getTime());
 
   const withRoot = (identity: ServerIdentity): string => `${String(identity.cert).trimEnd()}\n${authority.root.pem}`;
   const onWebFailure = (error: unknown, address: string | undefined): void => logger.info({ error, address }, 'request refused');
   const publicServer = createServer(
     { headersTimeout: 10_000, requestTimeout: 30_000 },
-    webListener({ limits: { bodyBytes: 1_024, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, clock, identityKeys: identityKey === undefined ? undefined : identityKeySet(identityKey) }) }),
+    webListener({ limits: { bodyBytes: 4_096, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, clock, identityKeys: identityKey === undefined ? undefined : identityKeySet(identityKey) }) }),
   );
   publicServer.maxConnections = 1_000;
+  const staple = (server: Server): void => {
+    const { ocsp } = authority;
+    if (ocsp !== undefined) stapleTo(server, { staple: (certificate) => ocsp.staple(certificate), onFailure: (error) => logger.warn({ error }, 'no OCSP answer could be stapled to the server certificate') });
+  };
   const enrolling = () => ({ authority, gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, renewal: `${addresses.enrollUrl ?? ''}/renew`, present: presentPublicly });
   const enrollmentIdentity = await readServerIdentity(config.directory, passphrase);
   const enrollmentServer = createEnrollmentServer({
@@ -188,6 +196,8 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     onRefused: (refused) => gateway.recordRefused(refused),
     onFailure: onWebFailure,
   });
+
+  for (const server of [gateway.listener.server, enrollmentServer]) staple(server);
 
   const reloadPolicy = async (): Promise<void> => {
     try {
@@ -246,6 +256,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     },
     attach(server) {
       watch();
+      staple(server);
       const serve = server.listeners('secureConnection') as ((socket: TLSSocket) => void)[];
       server.removeAllListeners('secureConnection');
       server.on('secureConnection', (socket: TLSSocket) => {
@@ -273,6 +284,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
         action: 'gateway.started', outcome: 'done', time: clock.now(), actor: 'gateway',
         detail: { node: nodeId, policy: gateway.gate.policy.revision, upstreams: [...sources.keys()], runtime: process.version },
       });
+      gateway.warmUp();
       warnOfRuntime(logger);
       logger.info({ url: addresses.url, publicUrl: addresses.publicUrl, enrollUrl: addresses.enrollUrl, upstreams: [...sources.keys()], policy: gateway.gate.policy.revision }, 'gateway listens');
     },

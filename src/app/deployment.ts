@@ -107,6 +107,7 @@ export function authorityOptions(config: Config, store: Store, world: World): Au
     defaultTtl: inSeconds(ca.defaultTtl),
     maxTtl: inSeconds(ca.maxTtl),
     maxLivePerAgent: ca.maxLivePerAgent,
+    ocsp: ca.ocsp,
   };
 }
 

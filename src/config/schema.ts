@@ -99,6 +99,7 @@ const ca = z.strictObject({
   maxTtl: duration().prefault('90d').describe('Longest lifetime of an agent certificate'),
   serverTtl: duration().prefault('90d').describe('Lifetime of the gateway\'s own certificate'),
   maxLivePerAgent: count(1, 1_000).default(2).describe('Live certificates one agent may hold; two, so that a renewal overlaps'),
+  ocsp: z.boolean('must be true or false').default(true).describe('Answer OCSP requests at /ocsp of the public listener, and staple such answers to the gateway\'s own certificate'),
   profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe and server'),
 });
 
@@ -160,7 +161,7 @@ const upstreamName = z.string().regex(/^(?!mcp$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9]
 export const configSchema = z.strictObject({
   name: text().min(1).max(64).default('Sallyport').describe('Name of the organization, in the subject of the CA certificates'),
   trustDomain: z.string().regex(/^[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?$/, 'must be a lower-case name such as acme.internal').default('sallyport.internal').describe('SPIFFE trust domain: agents are spiffe://<trust domain>/agent/<name>'),
-  publicUrl: httpUrl(['http:', 'https:'], 'an http or https URL').optional().describe('Where others reach the public listener; goes into certificates as CRL and issuer address. Absent: certificates carry neither'),
+  publicUrl: httpUrl(['http:', 'https:'], 'an http or https URL').optional().describe('Where others reach the public listener; goes into certificates as CRL, issuer and OCSP address. Absent: certificates carry none'),
   gateway: gateway.prefault({}).describe('The listeners'),
   ca: ca.prefault({}).describe('What is issued'),
   store: text().regex(/^(sqlite:.+|postgres(ql)?:\/\/.+)$/, 'must be sqlite:<file>, or postgres://…').default('sqlite:sallyport.db').describe('Where certificates, tokens and the audit log are kept: sqlite:<file relative to the data directory>, or postgres://…'),
@@ -241,6 +242,7 @@ function typeOf(schema: z.ZodType): string {
 
 function plainType(schema: z.ZodType): string {
   if (schema instanceof z.ZodEnum) return schema.options.join(' | ');
+  if (schema instanceof z.ZodBoolean) return 'true | false';
   if (schema instanceof z.ZodNumber) return 'integer';
   if (schema instanceof z.ZodString) return 'text';
   if (schema instanceof z.ZodArray) return 'list of texts';

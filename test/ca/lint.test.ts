@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { lintCertificate, lintRules, lintTbs, requireClean } from '../../ca/lint.ts';
 import type { LintContext } from '../../ca/lint.ts';
-import { createProfile } from '../../ca/profile.ts';
+import { createProfile, ocspProfile } from '../../ca/profile.ts';
 import { signWith, signatureAlgorithmFor, spkiOf } from '../../ca/x509/algorithm.ts';
 import { assembleSigned, encodeTbsCertificate, parseCertificate } from '../../ca/x509/certificate.ts';
 import type { TbsCertificateFields } from '../../ca/x509/certificate.ts';
@@ -17,6 +17,7 @@ import {
   encodeKeyUsage,
   encodeNameConstraints,
   encodeNoRevAvail,
+  encodeOcspNoCheck,
   encodeSubjectAltName,
   encodeSubjectKeyIdentifier,
   keyIdentifierOf,
@@ -97,6 +98,13 @@ const leafRows: readonly Row[] = [
   { name: 'an extension nobody asked for', rule: 'noForeignExtension', parts: { more: encodeExtension('1.2.3.4', 'nonCritical', nullValue()) } },
   { name: 'a critical distribution point', rule: 'identifiersNotCritical', parts: { cdp: critical(encodeCrlDistributionPoints(['http://a/crl'])) } },
   { name: 'a distribution point over ldap', rule: 'distributionPoint', parts: { cdp: encodeCrlDistributionPoints(['ldap://a/crl']) } },
+  { name: 'an OCSP address over ldap', rule: 'authorityInformationAccess', parts: { aia: encodeAuthorityInformationAccess({ caIssuers: ['http://a'], ocsp: ['ldap://a'] }) } },
+  { name: 'nocheck on an agent', rule: 'ocspNoCheck', parts: { nocheck: encodeOcspNoCheck() } },
+  { name: 'a responder without nocheck', rule: 'ocspNoCheck', context: { profile: ocspProfile } },
+  { name: 'critical nocheck', rule: 'identifiersNotCritical', parts: { nocheck: critical(encodeOcspNoCheck()) } },
+  { name: 'a responder with a name', rule: 'responderAlone', context: { profile: ocspProfile } },
+  { name: 'a responder whose status could be asked for', rule: 'responderAlone', context: { profile: ocspProfile }, parts: { san: undefined, cdp: encodeCrlDistributionPoints(['http://a/crl']) } },
+  { name: 'a responder for something else too', rule: 'extendedKeyUsage', context: { profile: ocspProfile }, parts: { eku: encodeExtendedKeyUsage(['OCSPSigning', 'clientAuth']) } },
   { name: 'authorityInformationAccess without caIssuers', rule: 'authorityInformationAccess', parts: { aia: encodeAuthorityInformationAccess({ ocsp: ['http://a'] }) } },
   { name: 'cA TRUE', rule: 'caFalse', parts: { basic: encodeBasicConstraints({ ca: true }) } },
   { name: 'keyEncipherment besides', rule: 'digitalSignatureOnly', parts: { usage: encodeKeyUsage(['digitalSignature', 'keyEncipherment']) } },
@@ -143,6 +151,11 @@ describe('lint', () => {
     expect(lintCertificate(signed(tbsOf(fieldsOfLeaf, leafParts)), { ...context, granted })).toEqual([]);
     expect(lintCertificate(root.der, { issuer: root, profile: 'root' })).toEqual([]);
     expect(lintTbs(tbsOf(fieldsOfRoot, caParts), { issuer: undefined, profile: 'root' })).toEqual([]);
+  });
+  it("finds nothing in the responder's own certificate", () => {
+    const { san: _, ...others } = leafParts;
+    const parts = { ...others, eku: encodeExtendedKeyUsage(['OCSPSigning']), nocheck: encodeOcspNoCheck() };
+    expect(lintTbs(tbsOf(fieldsOfLeaf, parts), { ...context, profile: ocspProfile })).toEqual([]);
   });
   it('allows exactly the longest lifetime', () => {
     expect(rulesOf(tbsOf({ ...fieldsOfLeaf, notAfter: new Date('2026-11-22T11:59:59Z') }, leafParts), context)).toEqual([]);

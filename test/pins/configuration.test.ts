@@ -32,6 +32,7 @@ it('keeps the keys of sallyport.yaml and their defaults', () => {
     'ca.maxTtl = 90d',
     'ca.serverTtl = 90d',
     'ca.maxLivePerAgent = 2',
+    'ca.ocsp = true',
     'ca.profiles = {}',
     'ca.profiles.<name>.kind',
     'ca.profiles.<name>.defaultTtl',

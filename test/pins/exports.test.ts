@@ -26,6 +26,7 @@ it.each([
     'createCrlHandler',
     'createEnrollHandler',
     'createHierarchy',
+    'createOcspHandler',
     'createProfile',
     'createProfiles',
     'createRenewHandler',
