@@ -61,18 +61,22 @@ function conclusion(found: readonly Found[], certificate: Certificate): Certific
   const usable = found.filter(({ standing, elsewhere }) => standing.genuine && standing.current && elsewhere === undefined).map(({ crl }) => crl);
   const base = newest(usable.filter(({ baseCrlNumber }) => baseCrlNumber === undefined));
   if (base === undefined) return unlisted(found, certificate);
-  const delta = newest(usable.filter((crl) => applies(crl, base)));
+  const delta = newest(usable.filter((crl) => isLaterDelta(crl, base)));
   const change = delta?.find(certificate.serial);
-  const held: RevokedEntry | undefined = change ?? base.find(certificate.serial);
+  // What a delta CRL takes off counts only where it belongs to the complete one; what it adds counts anyway.
+  const held: RevokedEntry | undefined = change !== undefined && (change.reason !== undefined || completes(delta, base)) ? change : base.find(certificate.serial);
   if (held?.reason !== undefined) return { status: 'revoked', reason: held.reason, revokedAt: held.revokedAt };
   const number = (crl: Crl) => (crl.crlNumber === undefined ? `of ${crl.thisUpdate.toISOString()}` : String(crl.crlNumber));
-  return { status: 'good', source: `CRL ${number(base)}${delta === undefined ? '' : ` with delta CRL ${number(delta)}`} of ${formatName(base.issuer)}` };
+  return { status: 'good', source: `CRL ${number(base)}${delta === undefined || !completes(delta, base) ? '' : ` with delta CRL ${number(delta)}`} of ${formatName(base.issuer)}` };
 }
 
-/** RFC 5280 §5.2.4: a delta CRL completes any complete CRL from its base number on, up to its own. */
-function applies(crl: Crl, base: Crl): boolean {
-  if (crl.baseCrlNumber === undefined || crl.crlNumber === undefined || base.crlNumber === undefined) return false;
-  return crl.baseCrlNumber <= base.crlNumber && base.crlNumber < crl.crlNumber;
+function isLaterDelta(crl: Crl, base: Crl): boolean {
+  return crl.baseCrlNumber !== undefined && (crl.crlNumber === undefined || base.crlNumber === undefined || base.crlNumber < crl.crlNumber);
+}
+
+/** RFC 5280 §5.2.4 (c): the complete CRL is at least as new as the one the changes start from. */
+function completes(delta: Crl | undefined, base: Crl): boolean {
+  return delta?.baseCrlNumber !== undefined && base.crlNumber !== undefined && delta.baseCrlNumber <= base.crlNumber;
 }
 
 function newest(crls: readonly Crl[]): Crl | undefined {

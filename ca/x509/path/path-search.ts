@@ -50,7 +50,6 @@ export class PathSearch {
 
   constructor(options: SearchOptions) {
     this.#options = options;
-    // Anchors first: the shortest path is found first, and needs the least of what others sent.
     const seen = new Set<string>();
     for (const anchor of options.anchors) this.#offer({ certificate: anchor, anchor: true }, seen);
     for (const certificate of options.intermediates) this.#offer({ certificate, anchor: false }, seen);
@@ -94,7 +93,8 @@ export class PathSearch {
     return (this.#byName.get(nameKey(tip.issuer)) ?? [])
       .filter(({ certificate }) => fits(tip, certificate))
       // A path that comes back to a key under the same name goes round in circles.
-      .filter(({ certificate, anchor }) => anchor || !path.some((one) => one.spkiHash === certificate.spkiHash && nameKey(one.subject) === nameKey(certificate.subject)));
+      .filter(({ certificate, anchor }) => anchor || !path.some((one) => one.spkiHash === certificate.spkiHash && nameKey(one.subject) === nameKey(certificate.subject)))
+      .toSorted((a, b) => likelihood(tip, b) - likelihood(tip, a));
   }
 
   /** RFC 5280 §6.1.3 (a)(1) first: who did not sign it is not at fault for anything else. */
@@ -145,3 +145,7 @@ export class PathSearch {
 
 const fits = (tip: Certificate, issuer: Certificate): boolean =>
   tip.authorityKeyIdentifier === undefined || issuer.subjectKeyIdentifier === undefined || tip.authorityKeyIdentifier === issuer.subjectKeyIdentifier;
+
+/** Anchors before others, and the key that the certificate names before those it may mean. */
+const likelihood = (tip: Certificate, { certificate, anchor }: Candidate): number =>
+  (anchor ? 2 : 0) + (tip.authorityKeyIdentifier !== undefined && tip.authorityKeyIdentifier === certificate.subjectKeyIdentifier ? 1 : 0);
