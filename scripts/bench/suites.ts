@@ -52,7 +52,7 @@ export const suites: Readonly<Record<string, Suite>> = {
   },
   idle: {
     title: 'Memory of the idle',
-    about: 'What the gateway\'s process holds more, after garbage collection, for each of 2,000 connections or streams and 10,000 sessions in which nothing happens, once it has seen 10,000 requests. The MCP server is in process and holds next to nothing.',
+    about: 'What the gateway\'s process holds more, after garbage collection, for each of 2,000 connections or streams and 10,000 sessions in which nothing happens, once it has seen 10,000 requests; each kind in a process of its own. The MCP server is in process and holds next to nothing.',
     load: () => import('./idle-memory.ts'), limitSeconds: 120,
   },
   cut: {

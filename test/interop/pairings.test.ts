@@ -91,7 +91,7 @@ it.concurrent.each(pairings)('the %s client and %s meet in %s and do all that bo
     expect(await client.get('greet', { who: 'bob' })).toMatchObject({ messages: [{ content: { text: 'Greet bob' } }] });
     expect(await client.complete('greet', 'who', 'a')).toEqual(['alice']);
     const progress: number[] = [];
-    expect(await client.call('slow', { steps: 2, milliseconds: 60 }, (step) => void progress.push(step))).toMatchObject({ content: [{ text: '2 steps' }] });
+    expect(await client.call('slow', { steps: 2, milliseconds: 100 }, (step) => void progress.push(step))).toMatchObject({ content: [{ text: '2 steps' }] });
     expect(progress).toEqual([1, 2]);
     expect(await client.call('log', { count: 2 })).toMatchObject({ content: [{ text: '2 messages' }] });
     await eventually(() => client.logged.length >= 2);
