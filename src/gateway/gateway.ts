@@ -203,6 +203,11 @@ export class Gateway {
     return states.every(Boolean);
   }
 
+  /** Asks the upstreams which eras they speak, so that the first client does not wait for it. One that is away is asked again then. */
+  warmUp(): void {
+    for (const upstream of this.#parts.upstreams) if (!('handler' in upstream)) upstream.eras().catch(() => undefined);
+  }
+
   get draining(): boolean {
     return this.#draining;
   }

@@ -14,6 +14,7 @@ import type { V1HttpOptions } from './mcp-servers/v1-http.ts';
 import { createV2NodeHandler } from './mcp-servers/v2.ts';
 import { recordingServer } from './stdio-fixtures/recording-server.ts';
 
+/** Their eras are said and not asked for, so that what reaches a server is what the client sent. */
 export type UpstreamKind = 'stdio' | 'http' | 'v1' | 'v2';
 
 export interface TestUpstream {
@@ -39,7 +40,7 @@ export const startUpstream = async (kind: UpstreamKind, options: V1HttpOptions &
       return stdioUpstream(name);
     case 'http': {
       const server = await startV1Http(options);
-      const upstream = createHttpUpstream({ name, url: server.url, log: quietLog });
+      const upstream = createHttpUpstream({ name, url: server.url, era: 'legacy', log: quietLog });
       return { kind, upstream, received: () => server.received, headers: () => server.headers, sessions: server.sessions, close: () => server.close() };
     }
     case 'v1': {
@@ -76,7 +77,7 @@ const stdioUpstream = (name: string): TestUpstream => {
   };
   return {
     kind: 'stdio',
-    upstream: createStdioUpstream({ ...world, name, ...recordingServer(file) }),
+    upstream: createStdioUpstream({ ...world, name, ...recordingServer(file), era: 'legacy' }),
     // That a session is initialized is written without waiting for the child, so it may come late.
     received: () => lines().filter((line) => !line.startsWith('pid ') && !line.includes('"notifications/initialized"')),
     headers: () => [],
