@@ -10,6 +10,7 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   revoke: '`{ reason, revoked, alreadyRevoked, gateways: [{ node, connectionsCut, millis }], missing: [{ node, seenAt }] }`; certificates are `{ agent, serial, thumbprint, subject, notAfter, revokedAt, reason }`; `missing` are gateways that have not confirmed within two seconds',
   inventory: '`[{ agent, status, serial, thumbprint, issuer, subject, organizationalUnits, uri, dnsNames, profile, notBefore, notAfter, revokedAt, revocationReason, firstSeenAt, replaces }]`',
   crl: '`{ ca, crlNumber, thisUpdate, nextUpdate, entries, crl }`, or `file` in place of `crl` (PEM) with `--out`',
+  verify: '`{ at, purpose, results: [{ file, ok, path, anchor, policies, expiresAt, warnings }] }`, or of a refused one `{ file, ok, code, reason, clause, next, certificate, path, warnings }`; certificates are `{ subject, issuer, serial, thumbprint, notBefore, notAfter, names }`, in `path` of a valid one with `status`; exit code 3 when one is refused',
   'policy check': '`{ file, revision, roles, bindings, rules, ok, findings: [{ kind, severity, path, line, message }] }`; exit code 3 when a finding is a warning',
   'policy explain': '`{ decision: { effect, reason, rule, roles, detail? }, … }`; exit code 3 when it is denied',
   'tools list': '`[{ upstream, tool, state, digest, approvedDigest, approvedBy, approvedAt, firstSeenAt, changedAt, removedAt }]`; `state` is `approved`, `changed`, `new` or `removed`',

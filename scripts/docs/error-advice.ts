@@ -1,9 +1,11 @@
+import { pathAdvice } from '../../src/cli/verify-advice.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 
 /** What to do where the code alone does not say it. */
 export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_CSR_SIGNATURE: 'make the request again with the key it names',
   ERR_CRL_STALE: '`sallyport crl --publish`, or start the gateway, which keeps both CRLs fresh',
+  ...pathAdvice,
   ERR_CA_EXISTS: 'give another directory; nothing was touched',
   ERR_CA_MISSING: 'run `sallyport init`, or restore `keys/` and `certs/`',
   ERR_CA_NAME: 'use letters, digits, dots, hyphens and underscores',
