@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -5,6 +7,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 20_000,
     hookTimeout: 60_000,
+    // Tests start hundreds of processes, which compile the same sources.
+    env: { NODE_COMPILE_CACHE: join(tmpdir(), 'sallyport-test-compile-cache') },
     pool: 'forks',
     maxWorkers: 2,
   },

@@ -1,6 +1,7 @@
 import type { Argument, Command, Option } from 'commander';
 import { Cli } from '../../src/cli/cli.ts';
 import { processIo } from '../../src/cli/io.ts';
+import { allCommands } from '../../src/cli/commands.ts';
 import { createProgram } from '../../src/cli/main.ts';
 import { jsonShapes } from './command-json.ts';
 import { code, fenced, page, table } from './markdown.ts';
@@ -11,8 +12,10 @@ Exit codes: **0** done, **1** failed, **2** usage, **3** denied or a finding. [e
 
 Commands that open the CA's keys take the passphrase from \`--passphrase-file\` or \`SALLYPORT_PASSPHRASE\`, never from an argument. \`SALLYPORT_DEBUG=1\` adds stacks to errors; \`NO_COLOR\` and \`FORCE_COLOR\` are heeded.`;
 
+const commands = await allCommands();
+
 export function commandsPage(): string {
-  const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), '0.0.0');
+  const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), { version: '0.0.0', commands });
   const leaves = program.commands.flatMap((command) => (command.commands.length === 0 ? [command] : [...command.commands]));
   return page('Commands', 'the command tree in src/cli', [introduction, leaves.map((command) => `- [${code(nameOf(command))}](#${anchorOf(command)}): ${command.description()}`).join('\n'), ...leaves.map(section)]);
 }

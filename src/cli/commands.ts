@@ -1,35 +1,30 @@
-/** Every command, in the order of --help: one file each, one line each. */
-import { registerAudit } from './audit.ts';
+/** Every command, in the order of --help: one file each, one line each, read when it is needed. */
 import type { RegisterCommand } from './cli.ts';
-import { registerClientConfig } from './client-config.ts';
-import { registerConnect } from './connect.ts';
-import { registerCrl } from './crl.ts';
-import { registerDemo } from './demo.ts';
-import { registerDoctor } from './doctor.ts';
-import { registerEnroll } from './enroll.ts';
-import { registerInit } from './init.ts';
-import { registerInventory } from './inventory.ts';
-import { registerIssue } from './issue.ts';
-import { registerPolicy } from './policy.ts';
-import { registerRevoke } from './revoke.ts';
-import { registerServe } from './serve.ts';
-import { registerToken } from './token.ts';
-import { registerTools } from './tools.ts';
 
-export const commands: readonly RegisterCommand[] = [
-  registerDemo,
-  registerInit,
-  registerIssue,
-  registerToken,
-  registerEnroll,
-  registerServe,
-  registerConnect,
-  registerClientConfig,
-  registerRevoke,
-  registerInventory,
-  registerCrl,
-  registerPolicy,
-  registerTools,
-  registerAudit,
-  registerDoctor,
-];
+const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
+  ['demo', async () => (await import('./demo.ts')).registerDemo],
+  ['init', async () => (await import('./init.ts')).registerInit],
+  ['issue', async () => (await import('./issue.ts')).registerIssue],
+  ['token', async () => (await import('./token.ts')).registerToken],
+  ['enroll', async () => (await import('./enroll.ts')).registerEnroll],
+  ['serve', async () => (await import('./serve.ts')).registerServe],
+  ['connect', async () => (await import('./connect.ts')).registerConnect],
+  ['client-config', async () => (await import('./client-config.ts')).registerClientConfig],
+  ['revoke', async () => (await import('./revoke.ts')).registerRevoke],
+  ['inventory', async () => (await import('./inventory.ts')).registerInventory],
+  ['crl', async () => (await import('./crl.ts')).registerCrl],
+  ['verify', async () => (await import('./verify.ts')).registerVerify],
+  ['policy', async () => (await import('./policy.ts')).registerPolicy],
+  ['tools', async () => (await import('./tools.ts')).registerTools],
+  ['audit', async () => (await import('./audit.ts')).registerAudit],
+  ['doctor', async () => (await import('./doctor.ts')).registerDoctor],
+]);
+
+/** What a command line needs: the command it begins with, or, for help and for a word that is none, all of them. */
+export const commandsFor = async (word: string | undefined): Promise<readonly RegisterCommand[]> => {
+  if (word === '--version' || word === '-V') return [];
+  const one = word === undefined ? undefined : loaders.get(word);
+  return one === undefined ? allCommands() : [await one()];
+};
+
+export const allCommands = (): Promise<readonly RegisterCommand[]> => Promise.all([...loaders.values()].map((load) => load()));

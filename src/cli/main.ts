@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
 import { SallyportError, present } from '../errors.ts';
 import { Cli } from './cli.ts';
-import { commands } from './commands.ts';
+import type { RegisterCommand } from './cli.ts';
+import { commandsFor } from './commands.ts';
 import type { CliIo } from './io.ts';
 import { Output } from './output.ts';
 
@@ -13,7 +14,7 @@ export type { CliIo } from './io.ts';
 /** `argv` without program and script. Resolves with the exit code: 0 done, 1 failed, 2 usage, 3 denied or a finding. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   const cli = new Cli(io, run);
-  const program = createProgram(cli, await packageVersion());
+  const program = createProgram(cli, { version: await packageVersion(), commands: await commandsFor(argv[0]) });
   if (argv.length === 0) {
     io.stderr.write(program.helpInformation());
     return 2;
@@ -26,8 +27,8 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   }
 }
 
-/** The whole command tree; also what the reference of commands is generated from. */
-export function createProgram(cli: Cli, version: string): Command {
+/** The command tree; with all commands also what the reference is generated from. */
+export function createProgram(cli: Cli, { version, commands }: { readonly version: string; readonly commands: readonly RegisterCommand[] }): Command {
   const program = new Command('sallyport')
     .description('Mutual TLS in front of MCP servers, with its own certificate authority')
     .version(version, '-V, --version', 'print the version')

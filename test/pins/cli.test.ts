@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Cli } from '../../src/cli/cli.ts';
 import { processIo } from '../../src/cli/io.ts';
+import { allCommands } from '../../src/cli/commands.ts';
 import { createProgram } from '../../src/cli/main.ts';
 import { Workplace } from '../cli/run.ts';
 
@@ -10,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => place.remove());
 
-const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), '0.0.0');
+const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), { version: '0.0.0', commands: await allCommands() });
 const leaves = program.commands.flatMap((command) => (command.commands.length === 0 ? [command.name()] : command.commands.map((child) => `${command.name()} ${child.name()}`)));
 
 it('keeps the names of the commands', () => {

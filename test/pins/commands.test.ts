@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest';
 import { Cli } from '../../src/cli/cli.ts';
 import { processIo } from '../../src/cli/io.ts';
+import { allCommands } from '../../src/cli/commands.ts';
 import { createProgram } from '../../src/cli/main.ts';
 
-const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), '0.0.0');
+const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), { version: '0.0.0', commands: await allCommands() });
 const leaves = new Map(program.commands.flatMap((command) => (command.commands.length === 0 ? [[command.name(), command] as const] : command.commands.map((child) => [`${command.name()} ${child.name()}`, child] as const))));
 
 /** Besides --json and --dir, which every command has. */
@@ -19,6 +20,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['revoke', '[name] | --serial <hex> | --thumbprint <hex> | --reason <reason> | --passphrase-file <file>'],
   ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format>'],
   ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
+  ['verify', '<files...> | --trust <file> | --crl <file> | --at <time> | --purpose <purpose> | --on-unknown-status <word>'],
   ['policy check', '<file>'],
   ['policy explain', '--cert <file> | --tool <name> | --resource <uri> | --prompt <name> | --upstream <name> | --arguments <json> | --policy <file>'],
   ['tools list', '--upstream <name>'],
