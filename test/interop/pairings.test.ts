@@ -21,7 +21,7 @@ import { createV2NodeHandler, startV2Http } from '../support/mcp-servers/v2.ts';
 import { modernStdioCommand, v2StdioCommand } from '../support/mcp-servers/v2-stdio.ts';
 
 type ClientKind = 'v1' | 'v2 legacy' | 'v2 modern' | 'v2 auto';
-/** `modern` ones are v2 servers that speak nothing else. */
+/** `modern` ones are v2 servers that speak nothing else; to a modern client they are what the others are. */
 type ServerKind = 'v1-http' | 'v1-stdio' | 'v1-in-process' | 'v2-http' | 'v2-stdio' | 'v2-in-process' | 'modern-http' | 'modern-stdio' | 'modern-in-process';
 
 /** MCP client, MCP server, and the protocol revision in which they meet at the gateway. */
@@ -50,18 +50,12 @@ const pairings: readonly (readonly [ClientKind, ServerKind, string])[] = [
   ['v2 modern', 'v2-http', '2026-07-28'],
   ['v2 modern', 'v2-stdio', '2026-07-28'],
   ['v2 modern', 'v2-in-process', '2026-07-28'],
-  ['v2 modern', 'modern-http', '2026-07-28'],
-  ['v2 modern', 'modern-stdio', '2026-07-28'],
-  ['v2 modern', 'modern-in-process', '2026-07-28'],
   ['v2 auto', 'v1-http', '2026-07-28'],
   ['v2 auto', 'v1-stdio', '2026-07-28'],
   ['v2 auto', 'v1-in-process', '2026-07-28'],
   ['v2 auto', 'v2-http', '2026-07-28'],
   ['v2 auto', 'v2-stdio', '2026-07-28'],
   ['v2 auto', 'v2-in-process', '2026-07-28'],
-  ['v2 auto', 'modern-http', '2026-07-28'],
-  ['v2 auto', 'modern-stdio', '2026-07-28'],
-  ['v2 auto', 'modern-in-process', '2026-07-28'],
 ];
 
 let gateway: TestGateway;
@@ -70,9 +64,11 @@ beforeAll(async () => {
 });
 afterAll(() => gateway.close());
 
-it('has every client with every server', () => {
-  const pairs = new Set(pairings.map(([client, server]) => `${client} ${server}`));
-  expect(pairs.size).toBe(new Set(pairings.map(([client]) => client)).size * new Set(pairings.map(([, server]) => server)).size);
+it('has every client with every server that could be new to it', () => {
+  const eras = (kind: ClientKind): readonly string[] => (kind === 'v1' || kind === 'v2 legacy' ? ['v1', 'v2', 'modern'] : ['v1', 'v2']);
+  const clients: readonly ClientKind[] = ['v1', 'v2 legacy', 'v2 modern', 'v2 auto'];
+  const expected = clients.flatMap((client) => eras(client).flatMap((server) => ['http', 'stdio', 'in-process'].map((kind) => `${client}, ${server}-${kind}`)));
+  expect(pairings.map(([client, server]) => `${client}, ${server}`)).toEqual(expected);
 });
 
 it.concurrent.each(pairings)('the %s client and %s meet in %s and do all that both know', async (kind, server, revision) => {
