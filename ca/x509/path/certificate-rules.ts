@@ -55,6 +55,8 @@ function extensionProblem(certificate: Certificate): Problem | undefined {
   if (unknown.length > 0) return problem('ERR_PATH_EXTENSION', `it has critical extensions that are not understood: ${unknown.slice(0, 4).join(', ')}`, 'RFC 5280 §4.2', certificate);
   // RFC 5280 §4.2.1.10: only in CA certificates.
   if (certificate.nameConstraints !== undefined && certificate.basicConstraints?.ca !== true) return problem('ERR_PATH_EXTENSION', 'it has nameConstraints and is not a CA', 'RFC 5280 §4.2.1.10', certificate);
+  // RFC 5280 §4.2.1.9: without cA there is no keyCertSign.
+  if (certificate.keyUsage?.has('keyCertSign') === true && certificate.basicConstraints?.ca !== true) return problem('ERR_PATH_EXTENSION', 'its keyUsage names keyCertSign and it is not a CA', 'RFC 5280 §4.2.1.9', certificate);
   try {
     policyExtensions(certificate);
     nameConstraints(certificate);

@@ -20,6 +20,8 @@ export function purposeProblem(certificate: Certificate, purpose: Purpose): Prob
   if (keyUsage.has('keyCertSign') || keyUsage.has('cRLSign')) return no('its keyUsage is that of a CA', 'RFC 5280 §4.2.1.3');
   // Stricter: by name. No extension at all and anyExtendedKeyUsage do not count.
   if (extendedKeyUsage?.includes(EXTENDED_KEY_USAGE[USAGE[purpose]]) !== true) return no(`its extendedKeyUsage does not name ${USAGE[purpose]}`, 'RFC 5280 §4.2.1.12');
+  // RFC 5280 §4.2.1.1: every certificate that is not self-signed names its issuer's key.
+  if (certificate.authorityKeyIdentifier === undefined) return no('it has no authorityKeyIdentifier', 'RFC 5280 §4.2.1.1');
   // Stricter: a commonName alone is no identity (RFC 9525 §2).
   const { uris, dnsNames, emails, ipAddresses } = certificate;
   if (uris.length + dnsNames.length + emails.length + ipAddresses.length === 0) return no('it has no subjectAltName', 'RFC 5280 §4.2.1.6');

@@ -54,6 +54,9 @@ describe('which CRL is believed', () => {
     expect(word(pointed, [crlOf(issuing, { idp: { uris: ['http://acme.test/2.crl'] }, entries: [entry(pointed)] })])).toBe('unknown');
     expect(word(pointed, [crlOf(issuing, { idp: { uris: ['http://acme.test/1.crl'] } })])).toBe('good');
   });
+  test('an entry without a reason is a revocation', () => {
+    expect(statusOf(agent, [crlOf(issuing, { entries: [entry(agent, 'unspecified')] })])).toEqual({ status: 'revoked', reason: 'unspecified', revokedAt: new Date(AT.getTime() - 2 * HOUR) });
+  });
   test('one that is out of date proves nothing good, and a revocation all the same', () => {
     expect(statusOf(agent, [crlOf(issuing, stale)])).toEqual({ status: 'unknown', because: 'the CRL is past its nextUpdate; publish or fetch a newer one' });
     expect(word(agent, [crlOf(issuing, { ...stale, entries: [entry(agent)] })])).toBe('revoked');

@@ -60,6 +60,7 @@ const DEFECTS: Readonly<Record<string, Defect>> = {
   'a CA for servers': { ca: { extendedKeyUsage: ['serverAuth'] }, code: 'ERR_PATH_PURPOSE', openssl: 'refuses' },
   'a leaf for anything': { leaf: { extendedKeyUsage: ['anyExtendedKeyUsage'] }, code: 'ERR_PATH_PURPOSE', openssl: 'refuses' },
   'a leaf whose key may only encrypt': { leaf: { keyUsage: ['keyEncipherment'] }, code: 'ERR_PATH_PURPOSE', openssl: 'refuses' },
+  'keyCertSign without cA': { leaf: { keyUsage: ['digitalSignature', 'keyCertSign'] }, code: 'ERR_PATH_EXTENSION', openssl: 'refuses' },
   'a DNS name outside': { leaf: { names: { dnsNames: ['evil.test'] } }, ca: permitted({ kind: 'dns', base: 'acme.test' }), code: 'ERR_PATH_NAME', openssl: 'refuses' },
   'a DNS name excluded': { leaf: { names: { dnsNames: ['x.secret.test'] } }, ca: excluded({ kind: 'dns', base: 'secret.test' }), code: 'ERR_PATH_NAME', openssl: 'refuses' },
   'a URI outside': { leaf: { names: { uris: ['spiffe://evil.test/a'] } }, ca: permitted({ kind: 'uri', base: 'acme.test' }), code: 'ERR_PATH_NAME', openssl: 'refuses' },
@@ -76,6 +77,7 @@ const DEFECTS: Readonly<Record<string, Defect>> = {
   'an old CRL': { crl: { thisUpdate: new Date(AT.getTime() - 2 * DAY), nextUpdate: past }, code: 'ERR_PATH_STATUS_UNKNOWN', openssl: 'refuses' },
   'a CRL from the future': { crl: { thisUpdate: new Date(AT.getTime() + DAY / 2) }, code: 'ERR_PATH_STATUS_UNKNOWN', openssl: 'refuses' },
   'a forged CRL': { crl: { signedWith: makeKey('p256') }, code: 'ERR_PATH_STATUS_UNKNOWN', openssl: 'refuses' },
+  'no key identifiers in the leaf': { leaf: { keyIdentifiers: 'absent' }, code: 'ERR_PATH_PURPOSE', openssl: 'refuses' },
   // Where OpenSSL lets more pass.
   'a leaf without extendedKeyUsage': { leaf: { extendedKeyUsage: null }, code: 'ERR_PATH_PURPOSE', openssl: 'accepts' },
   'a leaf without keyUsage': { leaf: { keyUsage: null }, code: 'ERR_PATH_PURPOSE', openssl: 'accepts' },

@@ -7,6 +7,7 @@ import { parseCertificate } from '../../../../ca/x509/certificate.ts';
 import { contextTag, element, integer, nullValue, oid, sequence } from '../../../../ca/x509/der.ts';
 import { EXTENSION, encodeExtension, encodeExtendedKeyUsage, encodeSubjectAltName } from '../../../../ca/x509/extension.ts';
 import { verifyPath } from '../../../../ca/x509/path/verify-path.ts';
+import { profileProblem } from '../../../../src/tls/peer-profile.ts';
 import { makeKey } from '../authority-fixture.ts';
 import { AT, UNTIL, authority, constraints, issuing, judge, keyNumber, leaf, named, policies, policyConstraints, root } from './path-fixture.ts';
 import type { Issued } from './path-fixture.ts';
@@ -92,7 +93,7 @@ describe('names and signatures', () => {
   test('without key identifiers each key of the name is tried', () => {
     const bare = authority('Issuing', { issuer: root, key: keyNumber(1), keyIdentifiers: 'absent' });
     const other = authority('Issuing', { issuer: root, key: keyNumber(2), keyIdentifiers: 'absent' });
-    expect(judge(leaf(bare, { keyIdentifiers: 'absent' }).certificate, { intermediates: [other.certificate, bare.certificate] })).toBe('ok');
+    expect(judge(leaf(bare, { keyIdentifiers: 'absent' }).certificate, { intermediates: [other.certificate, bare.certificate], purpose: 'any' })).toBe('ok');
   });
   test('a missing intermediate is said by name', () => {
     expect(refusal(leaf(issuing), { intermediates: [] })).toMatchObject({ code: 'ERR_PATH_INCOMPLETE', reason: 'its issuer CN=Issuing,O=Acme is neither a trust anchor nor among the certificates that came along' });
@@ -216,12 +217,34 @@ describe('purpose', () => {
     ['anyExtendedKeyUsage', { extendedKeyUsage: ['anyExtendedKeyUsage'] }, 'client', 'ERR_PATH_PURPOSE'],
     ['no keyUsage', { keyUsage: null }, 'client', 'ERR_PATH_PURPOSE'],
     ['keyEncipherment alone', { keyUsage: ['keyEncipherment'] }, 'server', 'ERR_PATH_PURPOSE'],
-    ['keyUsage of a CA', { keyUsage: ['digitalSignature', 'keyCertSign'] }, 'client', 'ERR_PATH_PURPOSE'],
+    ['keyUsage that signs CRLs', { keyUsage: ['digitalSignature', 'cRLSign'] }, 'client', 'ERR_PATH_PURPOSE'],
+    ['keyCertSign without cA, for any too', { keyUsage: ['digitalSignature', 'keyCertSign'] }, 'any', 'ERR_PATH_EXTENSION'],
+    ['no authorityKeyIdentifier', { keyIdentifiers: 'absent' }, 'client', 'ERR_PATH_PURPOSE'],
+    ['any asks for no authorityKeyIdentifier', { keyIdentifiers: 'absent' }, 'any', 'ok'],
     ['no subjectAltName', { names: null }, 'client', 'ERR_PATH_PURPOSE'],
     ['any asks for none of it', { names: null, keyUsage: null, extendedKeyUsage: null, basicConstraints: null }, 'any', 'ok'],
     ['an unknown critical extension, for any too', { extensions: [unknownCritical] }, 'any', 'ERR_PATH_EXTENSION'],
   ] as const)('%s', (_what, parts, purpose, expected) => {
     expect(judge(leaf(issuing, parts).certificate, { purpose })).toBe(expected);
+  });
+  test('client asks for what the gateway asks of its peers', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          keyUsage: fc.constantFrom(null, ['digitalSignature'], ['keyEncipherment'], ['digitalSignature', 'cRLSign'], ['digitalSignature', 'nonRepudiation']),
+          extendedKeyUsage: fc.constantFrom(null, ['clientAuth'], ['serverAuth'], ['anyExtendedKeyUsage'], ['serverAuth', 'clientAuth']),
+          names: fc.constantFrom(null, { uris: ['spiffe://acme.test/a'] }, { emails: ['a@acme.test'] }),
+          basicConstraints: fc.constantFrom(null, { ca: false }, { ca: true }),
+          keyIdentifiers: fc.constantFrom('present', 'absent'),
+          extensions: fc.constantFrom([], [unknownCritical]),
+        }),
+        (parts) => {
+          const { certificate } = leaf(issuing, parts as Parameters<typeof leaf>[1]);
+          expect(judge(certificate) === 'ok').toBe(profileProblem(certificate) === undefined);
+        },
+      ),
+      { numRuns: 120 },
+    );
   });
   test('a CA certificate is verified for any purpose, and is no client', () => {
     expect(judge(issuing.certificate, { purpose: 'any' })).toBe('ok');
