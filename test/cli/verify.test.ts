@@ -138,7 +138,7 @@ it('without --trust goes by the root and the CRLs of the data directory', async 
   expect([accepted.code, accepted.stdout]).toEqual([0, expect.stringContaining('not revoked: CRL 1 of')]);
   expect((await place.run('verify', 'agent.pem', '--dir', 'port')).stdout).toContain('ERR_PATH_INCOMPLETE');
   await place.run('revoke', 'agent-7', '--reason', 'keyCompromise', '--dir', 'port');
-  await place.run('crl', '--publish', '--out', 'now.crl', '--dir', 'port');
+  await place.run('crl', '--out', 'now.crl', '--dir', 'port');
   const revoked = await place.run('verify', 'id/cert.pem', '--dir', 'port');
   expect([revoked.code, revoked.stdout]).toEqual([3, expect.stringContaining('for keyCompromise')]);
   // CRLs that are given replace those of the directory, and the one of the root is missing.

@@ -54,7 +54,8 @@ const matchHost = (host: string, base: string): Match => {
 const matchUri: Matcher = ({ text }, { text: base }) => {
   const [, authority] = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(text) ?? [];
   // RFC 5280 §4.2.1.10: without a host name there is nothing to compare, and the certificate is refused.
-  if (authority === undefined || authority.includes('@') || authority.includes('[')) return 'unclear';
+  if (authority === undefined) return 'unclear';
+  // User information and IPv6 addresses are no host names either.
   const host = authority.replace(/:\d*$/, '').toLowerCase();
   return !isHost(host) || ALL_NUMERIC.test(host) ? 'unclear' : matchHost(host, base);
 };

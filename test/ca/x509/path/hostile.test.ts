@@ -10,11 +10,14 @@ import type { PathOptions } from '../../../../ca/x509/path/verify-path.ts';
 
 /** Generous on a busy machine; unbounded, each of these would take minutes or for ever. */
 const BOUND_MS = 3_000;
+const BOUND_OCTETS = 128 * 1024 * 1024;
 
 const timed = (of: Issued, options: Partial<PathOptions>) => {
   const started = performance.now();
+  const held = process.memoryUsage().heapUsed;
   const verdict = verifyPath(of.certificate, { anchors: [root.certificate], at: AT, purpose: 'any', onUnknownStatus: 'allow', ...options });
   expect(performance.now() - started).toBeLessThan(BOUND_MS);
+  expect(process.memoryUsage().heapUsed - held).toBeLessThan(BOUND_OCTETS);
   return verdict.ok ? 'ok' : verdict.code;
 };
 
@@ -58,7 +61,15 @@ describe('many issuers of one name', () => {
     expect(timed(nameless, { intermediates: distinct, limits: { signatures: 11 } })).toBe('ERR_PATH_LIMIT');
   });
   test('a signature is checked once per key, however many certificates hold it', () => {
-    expect(timed(leaf(issuing, { keyIdentifiers: 'absent', signedWith: keyNumber(6) }), { intermediates: many(63, { key: keyNumber(2) }), limits: { signatures: 1 } })).toBe('ERR_PATH_SIGNATURE');
+    const forged = leaf(issuing, { keyIdentifiers: 'absent', signedWith: keyNumber(6) });
+    expect(timed(forged, { intermediates: many(63, { key: keyNumber(2) }), limits: { signatures: 1 } })).toBe('ERR_PATH_SIGNATURE');
+    expect(timed(forged, { intermediates: many(63, { key: keyNumber(2) }), limits: { candidates: 63 } })).toBe('ERR_PATH_SIGNATURE');
+    expect(timed(forged, { intermediates: many(63, { key: keyNumber(2) }), limits: { candidates: 62 } })).toBe('ERR_PATH_LIMIT');
+  });
+  test('complete paths that fail are counted', () => {
+    const confined = many(5, { key: keyNumber(1), extensions: [constraints({ permitted: [{ kind: 'uri', base: 'elsewhere.test' }] })] });
+    expect(timed(leaf(issuing), { intermediates: confined, limits: { paths: 5 } })).toBe('ERR_PATH_NAME');
+    expect(timed(leaf(issuing), { intermediates: confined, limits: { paths: 4 } })).toBe('ERR_PATH_LIMIT');
   });
   test('more than the limit are not looked at', () => {
     expect(timed(leaf(issuing), { intermediates: many(65) })).toBe('ERR_PATH_LIMIT');

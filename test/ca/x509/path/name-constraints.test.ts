@@ -167,6 +167,9 @@ describe('several', () => {
     expect(verdict({ permitted: [dns('a.test'), dns('b.test')], names: { dnsNames: ['x.a.test', 'x.b.test'] } })).toBe('ok');
     expect(verdict({ permitted: [dns('a.test'), dns('b.test')], names: { dnsNames: ['x.a.test', 'x.c.test'] } })).toBe('no');
   });
+  test('a subtree that makes no sense refuses, beside one that permits too', () => {
+    expect(verdict({ permitted: [dns('a.test'), dns('*.b.test')], names: { dnsNames: ['a.test'] } })).toBe('no');
+  });
   test('excluded wins', () => {
     expect(verdict({ permitted: [dns('a.test')], excluded: [dns('secret.a.test')], names: { dnsNames: ['secret.a.test'] } })).toBe('no');
   });

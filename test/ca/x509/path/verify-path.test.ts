@@ -137,6 +137,10 @@ describe('algorithms', () => {
   ])('%s is refused as the key of the certificate', (_what, make) => {
     expect(refusal(leaf(issuing, { key: make() }))).toMatchObject({ code: 'ERR_PATH_ALGORITHM', clause: 'RFC 5280 §4.1.2.7' });
   });
+  test('no signature is checked with a key that is not on the list', () => {
+    const weak = authority('Weak', { issuer: root, key: generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey });
+    expect(refusal(leaf(weak, { signedWith: keyNumber(5) }), { intermediates: [weak.certificate] })).toMatchObject({ code: 'ERR_PATH_ALGORITHM', at: weak.certificate });
+  });
   test('a signature scheme that is not on the list is said by name of the certificate', () => {
     // ecdsa-with-SHA1, written over ecdsa-with-SHA256 inside and outside.
     const der = Buffer.from(leaf(issuing).certificate.der);
@@ -270,9 +274,11 @@ describe('extensions that must make sense', () => {
     const ca = authority('Odd', { issuer: root, key: keyNumber(2), extensions: [extension] });
     expect(refusal(leaf(ca), { intermediates: [ca.certificate] })).toMatchObject({ code: 'ERR_CERTIFICATE_INVALID', at: ca.certificate });
   });
-  test('known qualifiers in a critical extension are fine', () => {
+  test('known qualifiers in a critical extension are fine, and unknown ones elsewhere', () => {
     const cps = raw(EXTENSION.certificatePolicies, sequence(sequence(oid('1.2.3'), sequence(sequence(oid('1.3.6.1.5.5.7.2.1'), integer(1))))));
     expect(judge(leaf(issuing, { extensions: [cps] }).certificate)).toBe('ok');
+    const unknown = encodeExtension(EXTENSION.certificatePolicies, 'nonCritical', sequence(sequence(oid('1.2.3'), sequence(sequence(oid('1.2.4'), nullValue())))));
+    expect(judge(leaf(issuing, { extensions: [unknown] }).certificate)).toBe('ok');
   });
   test('nameConstraints in an end entity are refused', () => {
     expect(judge(leaf(issuing, { extensions: [constraints({ permitted: [{ kind: 'uri', base: 'acme.test' }] })] }).certificate)).toBe('ERR_PATH_EXTENSION');
