@@ -1,18 +1,18 @@
 /**
- * Is a name within a subtree? (RFC 5280 §4.2.1.10.) `within` answers for a permitted subtree and
- * `touches` for an excluded one; a name that cannot be compared with certainty is `unclear`, and the
- * path is refused.
+ * Is a name within a subtree? (RFC 5280 §4.2.1.10.) Where two readings are possible, a permitted
+ * subtree gets the narrow one and an excluded subtree the wide one. A name that cannot be compared
+ * with certainty is `unclear`, and the path is refused.
  */
 import type { NameKind, SubjectName, Subtree } from './constrained-name.ts';
 
 export type Match = 'within' | 'outside' | 'unclear';
 
-/** Where a permitted subtree ends: everything the name may stand for lies inside. */
+/** `within`: everything the name may stand for lies inside. */
 export function matchPermitted(name: SubjectName, subtree: Subtree): Match {
   return matchers[name.kind](name, subtree, 'permitted');
 }
 
-/** Where an excluded subtree begins: something the name may stand for lies inside. */
+/** `within`: something the name may stand for lies inside. */
 export function matchExcluded(name: SubjectName, subtree: Subtree): Match {
   return matchers[name.kind](name, subtree, 'excluded');
 }

@@ -7,7 +7,7 @@ import type { Certificate } from '../certificate.ts';
 import type { Crl, CrlFreshness, RevokedEntry } from '../crl.ts';
 import type { CertificateStatus, StatusSource } from './verdict.ts';
 
-/** `usable`: genuine and current. `stale`: genuine. A string says why it is neither. */
+/** Whether a CRL is its issuer's, and not out of date; `why` says why not. */
 type Standing = { readonly genuine: true; readonly current: boolean; readonly why: string } | { readonly genuine: false; readonly why: string };
 
 /**

@@ -48,7 +48,7 @@ export function initialPolicyState(certificates: number, inputs: PolicyInputs): 
   };
 }
 
-/** RFC 5280 §6.1.3 (d) and (e). `position` says whether certificates follow. */
+/** RFC 5280 §6.1.3 (d) and (e). After the `final` certificate none follows. */
 export function withPolicies(state: PolicyState, { policies }: PolicyExtensions, { selfIssued, final }: { readonly selfIssued: boolean; readonly final: boolean }): PolicyState {
   if (policies === undefined) return { ...state, level: new Map() };
   const anyAllowed = state.inhibitAnyPolicy > 0 || (!final && selfIssued);

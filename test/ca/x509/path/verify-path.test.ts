@@ -4,12 +4,12 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CaError } from '../../../../ca/errors.ts';
 import { parseCertificate } from '../../../../ca/x509/certificate.ts';
-import { contextTag, element, integer, nullValue, oid, sequence } from '../../../../ca/x509/der.ts';
-import { EXTENSION, encodeExtension, encodeExtendedKeyUsage, encodeSubjectAltName } from '../../../../ca/x509/extension.ts';
+import { DerReader, contextTag, element, integer, nullValue, oid, sequence } from '../../../../ca/x509/der.ts';
+import { EXTENSION, encodeExtension, encodeExtendedKeyUsage, encodeSubjectAltName, readExtension } from '../../../../ca/x509/extension.ts';
 import { verifyPath } from '../../../../ca/x509/path/verify-path.ts';
 import { profileProblem } from '../../../../src/tls/peer-profile.ts';
 import { makeKey } from '../authority-fixture.ts';
-import { AT, UNTIL, authority, constraints, issuing, judge, keyNumber, leaf, named, policies, policyConstraints, root } from './path-fixture.ts';
+import { AT, UNTIL, authority, constraints, inhibitAnyPolicy, issuing, judge, keyNumber, leaf, named, policies, policyConstraints, policyMappings, root } from './path-fixture.ts';
 import type { Issued } from './path-fixture.ts';
 import type { PathRefusal } from '../../../../ca/x509/path/verdict.ts';
 import type { PathOptions } from '../../../../ca/x509/path/verify-path.ts';
@@ -304,6 +304,22 @@ test('whatever octets change, a certificate is refused or still says the same', 
         return;
       }
       if (Buffer.compare(changed.der, target.der) !== 0) expect(judge(changed)).not.toBe('ok');
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('whatever octets stand in the extensions of a CA, there is a verdict', () => {
+  const good = [constraints({ permitted: [{ kind: 'uri', base: 'acme.test' }], excluded: [{ kind: 'ip', base: [10, 0, 0, 0, 255, 0, 0, 0] }, { kind: 'directory', base: named('x') }] }), policies(['1.2.3']), policyMappings([['1.2.3', '1.2.4']]), policyConstraints({ require: 1, inhibit: 0 }), inhibitAnyPolicy(0)];
+  const known = good.map((extension) => readExtension(new DerReader(extension)));
+  fc.assert(
+    fc.property(fc.nat(known.length - 1), fc.oneof(fc.uint8Array({ maxLength: 12 }), fc.array(fc.tuple(fc.nat(60), fc.nat(255)), { minLength: 1, maxLength: 3 })), (which, octets) => {
+      const extension = known[which];
+      if (extension === undefined) throw new Error('no such extension');
+      const value = octets instanceof Uint8Array ? octets : Uint8Array.from(extension.value);
+      if (!(octets instanceof Uint8Array)) for (const [at, octet] of octets) value[at % value.length] = octet;
+      const ca = authority('Odd', { issuer: root, key: keyNumber(2), extensions: [encodeExtension(extension.oid, 'critical', value)] });
+      expect(judge(leaf(ca).certificate, { intermediates: [ca.certificate] })).toMatch(/^(ok|ERR_CERTIFICATE_INVALID|ERR_PATH_NAME|ERR_PATH_POLICY)$/);
     }),
     { numRuns: 200 },
   );
