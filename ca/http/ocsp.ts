@@ -48,6 +48,12 @@ const octetsOf = (encoded: string): Uint8Array => {
 
 /** Undefined when it is too long. */
 const readBody = async (request: Request): Promise<Uint8Array | undefined> => {
+  const announced = request.headers.get('content-length');
+  if (announced !== null && Number(announced) <= MAX_OCSP_REQUEST_OCTETS) {
+    // Several times faster than reading part by part, and as bounded: HTTP ends the body there.
+    const body = new Uint8Array(await request.arrayBuffer());
+    return body.length > MAX_OCSP_REQUEST_OCTETS ? undefined : body;
+  }
   const parts: Uint8Array[] = [];
   let length = 0;
   if (request.body === null) return new Uint8Array(0);

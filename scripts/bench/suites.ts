@@ -30,6 +30,11 @@ export const suites: Readonly<Record<string, Suite>> = {
     about: 'Entries encoded and the CRL signed with P-256, each entry with a serial of 19 octets and a reason.',
     load: () => import('./crl-writing.ts'), limitSeconds: 120, needs: ['openssl'],
   },
+  ocsp: {
+    title: 'OCSP',
+    about: 'Answers about 100 certificates, P-256, signed by a delegate whose certificate is in each answer. A kept answer was signed before; one for a nonce is signed for it. Eight clients at once share the machine with the responder, which is in a process of its own; its bound on what is signed on demand is lifted.',
+    load: () => import('./ocsp.ts'), limitSeconds: 120, needs: ['openssl'],
+  },
   issuance: {
     title: 'Issuance',
     about: 'Certificates from P-256 CSRs, proof of possession checked, linted before and after signing. Durable means: intent committed with full sync, then signed, then certificate and audit entry committed in one transaction.',
