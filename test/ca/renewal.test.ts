@@ -69,7 +69,8 @@ describe('enrollment', () => {
     expect(issued).toMatchObject({ agent, organizationalUnits: ['analytics'], privateKey: undefined });
     expect(issued.notAfter.getTime() - issued.notBefore.getTime()).toBe((7_200 + 60 - 1) * 1_000);
     expect(await codeOfRefusal(enroll(token))).toBe('ERR_TOKEN_SPENT');
-    const events = (await fixture.events()).slice(-4);
+    // A CRL may be published in between: one that an earlier revocation asked for.
+    const events = (await fixture.events()).filter(({ action }) => action !== 'crl.published').slice(-4);
     expect(events.map(({ action, actor, reason }) => [action, actor, reason])).toEqual([
       ['token.created', 'cli:olga', undefined],
       ['token.spent', `token:${agent}`, undefined],
