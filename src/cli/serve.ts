@@ -20,7 +20,7 @@ export const registerServe: RegisterCommand = (program, cli) => {
     .description('run the gateway in front of one or several MCP servers')
     .argument('[command...]', 'after --: program and arguments of an MCP server on stdio, one child for each session')
     .option('--listen <host:port>', 'where agents connect, mutual TLS (default: gateway.listen)')
-    .option('--public <host:port>', 'CRLs, CA certificates, health: plain HTTP (default: gateway.public)')
+    .option('--public <host:port>', 'CRLs, OCSP, CA certificates, health: plain HTTP (default: gateway.public)')
     .option('--no-public', 'no public listener')
     .option('--enroll <host:port>', 'enrollment and renewal, TLS (default: gateway.enroll)')
     .option('--no-enroll', 'no enrollment')

@@ -139,7 +139,7 @@ function absoluteStore(store: string, directory: string): string {
 function findingsOf(config: ConfigFile): readonly ConfigFinding[] {
   const findings: ConfigFinding[] = [];
   const { public: publicListener, minTlsVersion, url, listen } = config.gateway;
-  if (publicListener !== false && !isLoopback(publicListener.host)) findings.push({ key: 'gateway.public', message: `${formatListenAddress(publicListener)} answers plain HTTP to other machines: CRLs and certificates only, but make sure that is meant` });
+  if (publicListener !== false && !isLoopback(publicListener.host)) findings.push({ key: 'gateway.public', message: `${formatListenAddress(publicListener)} answers plain HTTP to other machines: CRLs, OCSP answers and certificates only, but make sure that is meant` });
   if (minTlsVersion === 'TLSv1.2') findings.push({ key: 'gateway.minTlsVersion', message: 'TLS 1.2 shows the certificates of agents to the network: set TLSv1.3 once every agent speaks it' });
   if (url === undefined && isWildcardHost(listen.host)) findings.push({ key: 'gateway.url', message: 'agents are told to dial localhost: set gateway.url to the name they reach the gateway by' });
   for (const [name, upstream] of Object.entries(config.upstreams)) {

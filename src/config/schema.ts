@@ -69,7 +69,7 @@ const limits = z.strictObject({
 
 const gateway = z.strictObject({
   listen: listenAddress().prefault('localhost:8443').describe('Where agents connect, mutual TLS only'),
-  public: z.union([listenAddress(), z.literal(false)], { error: 'must be host:port, or false for none' }).prefault('127.0.0.1:8080').register(typeNames, { type: 'host:port | false' }).describe('Plain HTTP for CRLs, CA certificates, /healthz and /readyz; false for none'),
+  public: z.union([listenAddress(), z.literal(false)], { error: 'must be host:port, or false for none' }).prefault('127.0.0.1:8080').register(typeNames, { type: 'host:port | false' }).describe('Plain HTTP for CRLs, OCSP, CA certificates, /healthz and /readyz; false for none'),
   enroll: z.union([listenAddress(), z.literal(false)], { error: 'must be host:port, or false for none' }).prefault('localhost:8444').register(typeNames, { type: 'host:port | false' }).describe('TLS for enrollment with a token and for renewal; false for none'),
   url: httpUrl(['https:'], 'an https URL').optional().describe('What agents dial, without the /mcp path. Default: https:// and the host and port of `listen`'),
   enrollUrl: httpUrl(['https:'], 'an https URL').optional().describe('What agents dial to enroll and renew. Default: https:// and the host and port of `enroll`'),

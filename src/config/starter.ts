@@ -27,7 +27,7 @@ trustDomain: ${scalar(trustDomain)}
 gateway:
   listen: ${scalar(`${listenHost}:8443`)}        # agents, mutual TLS
   enroll: ${scalar(`${listenHost}:8444`)}        # enrollment with a token, and renewal
-  public: 127.0.0.1:8080        # CRLs, CA certificates, health: plain HTTP
+  public: 127.0.0.1:8080        # CRLs, OCSP, CA certificates, health: plain HTTP
   url: ${scalar(`https://${bracketed}:8443`)}   # what agents dial
   enrollUrl: ${scalar(`https://${bracketed}:8444`)}
   allowedHosts:                 # accepted in the Host header
