@@ -35,6 +35,8 @@ export interface OcspCredential {
 
 /** After a renewal that failed, while the certificate in use is still good. */
 const retryMs = 60_000;
+/** After a failure that left none: anyone may ask, and each attempt costs. */
+const pauseMs = 1_000;
 
 export class OcspSigner {
   readonly #options: OcspSignerOptions;
@@ -42,6 +44,7 @@ export class OcspSigner {
   #key: KeyObject | undefined;
   #renewing: Promise<OcspCredential> | undefined;
   #retryAt = 0;
+  #failure: { readonly error: unknown; readonly until: number } | undefined;
 
   constructor(options: OcspSignerOptions) {
     this.#options = options;
@@ -51,7 +54,10 @@ export class OcspSigner {
   async current(): Promise<OcspCredential> {
     const now = this.#options.clock.now().getTime();
     const credential = this.#credential;
-    if (credential === undefined || now >= credential.certificate.notAfter.getTime()) return this.#renew();
+    if (credential === undefined || now >= credential.certificate.notAfter.getTime()) {
+      if (this.#failure !== undefined && now < this.#failure.until) throw this.#failure.error;
+      return this.#renew();
+    }
     if (now >= halfLife(credential.certificate) && now >= this.#retryAt) this.#renew().catch(this.#options.onError);
     return credential;
   }
@@ -67,11 +73,17 @@ export class OcspSigner {
 
   #renew(): Promise<OcspCredential> {
     const renewing = (this.#renewing ??= this.#readOrIssue()
-      .then((credential) => {
-        // Unless it was revoked meanwhile.
-        if (this.#renewing === renewing) this.#credential = credential;
-        return credential;
-      })
+      .then(
+        (credential) => {
+          // Unless it was revoked meanwhile.
+          if (this.#renewing === renewing) this.#credential = credential;
+          return credential;
+        },
+        (error: unknown) => {
+          this.#failure = { error, until: this.#options.clock.now().getTime() + pauseMs };
+          throw error;
+        },
+      )
       .finally(() => {
         if (this.#renewing === renewing) this.#renewing = undefined;
       }));

@@ -279,6 +279,17 @@ describe('the signer', () => {
     const late = await proven(another(fixture, { onError: () => undefined }), issuing, '01');
     expect(late.response.responses[0]?.nextUpdate).toEqual(last.signer.notAfter);
   });
+  it('that cannot be had is not asked for at every request', async () => {
+    const { issuing } = shared.authority;
+    const { serial } = await shared.authority.issue({ agent: name() });
+    let attempts = 0;
+    const responder = another(shared, { directory: undefined, issue: () => Promise.reject(new Error(`attempt ${++attempts}`)), onError: () => undefined });
+    for (let times = 0; times < 3; times++) expect(await ask(responder, issuing, serial)).toEqual({ status: 'internalError' });
+    expect(attempts).toBe(1);
+    shared.clock.turn(2);
+    await ask(responder, issuing, serial);
+    expect(attempts).toBe(2);
+  });
   it('that was revoked signs nothing more, and its key is never certified again', async () => {
     const fixture = await create();
     const { authority } = fixture;
