@@ -146,7 +146,9 @@ export class Gateway {
     const endpoints = this.#endpoints = new Map([...byName].flatMap(([name, endpoint]) => [[this.#pathOf(name), endpoint], [namedPath(name), endpoint]]));
     if (parts.aggregate === true) {
       const gate = new AggregateGate(this.gate, names);
-      const upstream = translated(this.#aggregateOf(byName, gate), { randomness, log: quietly(log) });
+      // Between the two doors the modern era is spoken, whatever the outer one takes.
+      const inner = eras === 'legacy' ? new Map([...this.#legs].map(([name, leg]) => [name, new McpEndpoint({ ...common, eras: 'both', leg, gate: this.gate, quota, tools })])) : byName;
+      const upstream = translated(this.#aggregateOf(inner, gate), { randomness, log: quietly(log) });
       const leg = new RelayLeg(upstream, { sealer, randomness });
       legs.set(aggregateName, leg);
       // A quota of its own: what goes on from here is counted where it arrives.

@@ -82,6 +82,14 @@ describe('several upstreams offered as one at /mcp', () => {
     expect((await ask('tools/list', {}, stranger)).answer.error?.data).toEqual({ code: 'ERR_MCP_DENIED' });
   });
 
+  it('answer legacy clients where only those are served', async () => {
+    const legacy = await startTestGateway({ policy, aggregate: true, eras: 'legacy', upstreams: [await startUpstream('v2', { name: 'alpha' })] });
+    const session = await openSession(legacy, legacy.agent());
+    expect(textIn((await session.post(callMessage(1, 'alpha__echo', { text: 'a' }))).answer)).toBe('a');
+    expect((await askModern(legacy, legacy.agent(), 'tools/list')).status).toBe(400);
+    await legacy.close();
+  });
+
   it('stay where they are, each on its own path', async () => {
     expect((await rawRequest(gateway, agent, modernRequest('tools/list', {}, { path: '/alpha/mcp' }))).status).toBe(200);
     expect((await rawRequest(gateway, agent, modernRequest('tools/list', {}, { path: '/delta/mcp' }))).status).toBe(404);
