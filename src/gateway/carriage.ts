@@ -86,6 +86,7 @@ export class Carriage {
     const endDeadline = pending.size === 0 || endListening !== undefined ? undefined : startCallDeadline(this.#options.limits.callTimeoutMs, abort);
     let failure: unknown;
     try {
+      this.#assertWanted(work, what.session);
       await leg.carry(exchange);
       // Ended from here: what the upstream had left to say is not waited for.
       if (aborting.signal.aborted && !response.writableEnded) throw aborting.signal.reason;
@@ -107,6 +108,12 @@ export class Carriage {
       for (const inFlight of pending.values()) delete inFlight.onCancelled;
       record.close(failure === undefined ? undefined : codeOf(failure));
     }
+  }
+
+  /** While it was being decided, the client may have gone or been cut, and its session ended: nobody says so a second time. */
+  #assertWanted({ request, response }: Work, session: Session | undefined): void {
+    if (response.destroyed || request.socket.destroyed) throw new SallyportError('ERR_HTTP_ABANDONED', 'the client went away before its request was sent on');
+    if (session !== undefined && !this.#options.sessions.holds(session)) throw new SallyportError('ERR_MCP_SESSION_UNKNOWN', 'the session ended before the request was sent on: initialize a new one');
   }
 
   #exchange(work: Work, what: Carried & Pick<Exchange, 'signal'>, record: CallRecord): Exchange {

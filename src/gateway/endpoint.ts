@@ -40,7 +40,7 @@ export interface EndpointOptions extends CarriageOptions {
   readonly limits: BodyLimits & CarriageOptions['limits'];
   /** Requests of another era are refused. */
   readonly eras: 'legacy' | 'modern' | 'both';
-  /** A principal was let through without a session, so that what it leaves behind can be ended with its certificate. */
+  /** A principal asks without a session, so that what it leaves behind can be ended with its certificate. */
   readonly onModern: (principal: Principal) => void;
   /** For what the peer is not told: constant message, facts as fields. */
   readonly onFailure: (error: unknown, caller: Caller) => void;
@@ -115,8 +115,18 @@ export class McpEndpoint {
       : undefined;
     const read = subscription === undefined ? given : withParams(given, (params) => ({ ...params, notifications: filterOf(subscription, params.notifications) }));
     const ask: Ask = (method, params) => leg.ask({ principal, roles: gate.grantsOf(principal).roles, era: 'modern', envelope, session: undefined }, method, params);
+    // The gateway's own questions leave something behind, too.
+    onModern(principal);
     await this.#prepare(caller, read.messages, ask);
-    const admission = gate.admit(caller, read, 'modern');
+    let admission = gate.admit(caller, read, 'modern');
+    if (admission.outcome === 'admitted' && message.method === 'tools/call') {
+      work.releases.push(roleLimits.take(principal.id, gate.grantsOf(principal).limits, 1));
+      if (tools !== undefined && (await leg.headerless())) {
+        await tools.checkHeaders(caller, message, { headers: front.paramHeaders, ask });
+        // That may have taken a while: what policy says now is what holds.
+        admission = gate.admit(caller, read, 'modern');
+      }
+    }
     if (admission.outcome === 'refused') {
       work.decided = true;
       answerRefused(response, admission.answers, { batch: false, era: 'modern' });
@@ -134,10 +144,7 @@ export class McpEndpoint {
       work.releases.push(quota.takeSubscription(principal.id, [...subscription.resources]));
       release();
     }
-    if (message.method === 'tools/call') work.releases.push(roleLimits.take(principal.id, gate.grantsOf(principal).limits, 1));
-    if (message.method === 'tools/call' && (await leg.headerless())) await tools?.checkHeaders(caller, message, { headers: front.paramHeaders, ask });
     pending.set(message.id, { method: message.method, params: message.params });
-    onModern(principal);
     work.decided = true;
     await this.#carriage.carry(work, { front, era: 'modern', envelope, subscription, session: undefined, call: admission.call, body: read }, admission.decisions);
   }

@@ -54,6 +54,8 @@ export class HandlerLeg implements Pick<Leg, 'upstream' | 'carry' | 'endSession'
   async carry(exchange: Exchange): Promise<void> {
     const { handler, sealer, maxAnswerBytes } = this.#options;
     const { front, session, filter, principal, roles, signal } = exchange;
+    // Ended while it was found out which eras the handler speaks.
+    signal.throwIfAborted();
     const request = exchange.request as McpRequest;
     const initializing = session === undefined && isInitialize(exchange.call?.messages);
     rebuildHeaders(request, {

@@ -129,6 +129,11 @@ export class SessionTable {
     return session;
   }
 
+  /** Whether it has not ended. */
+  holds(session: Session): boolean {
+    return this.#byId.get(session.id) === session;
+  }
+
   /** Ends a session and every exchange of it, which learn `reason`. */
   end(session: Session, cause: SessionEnd, reason: SallyportError = sessionEnded()): void {
     if (!this.#byId.delete(session.id)) return;
