@@ -72,7 +72,10 @@ async function clientConfig(call: Call<ClientConfigOptions>): Promise<void> {
     if (commandLine !== undefined) output.note(client === mcpClients.inspector ? `then: ${commandLine}` : `or: ${commandLine}`);
     return;
   }
-  const { changed, backup } = await withFile(file, () => changeSettings(file, (text) => withServer(text, client.form, { ...setting, owned: ownedKeys })));
+  // Whoever knows the address of a running bridge acts as its agent.
+  const secret = 'url' in launch;
+  const { changed, backup, readableByOthers } = await withFile(file, () => changeSettings(file, (text) => withServer(text, client.form, { ...setting, owned: ownedKeys }), { secret }));
+  if (secret && readableByOthers) output.warn(`${file} holds the secret of the bridge now, and others may read it: run chmod 600 on it`);
   output.result({ ...facts, changed, backup }, changed ? `wrote ${name} to ${file}${backup === undefined ? '' : `; the file before is ${backup}`}` : `${file} has it already; nothing was changed`);
   if (changed) output.note(`next: ${client.afterwards}`);
   if (changed && client === mcpClients.inspector && commandLine !== undefined) output.note(`  ${commandLine}`);

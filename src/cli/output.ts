@@ -1,5 +1,5 @@
 /** What a command says: results on standard output, everything else on standard error. */
-import { isAbsolute } from 'node:path';
+import { basename, isAbsolute } from 'node:path';
 import { CodedError } from '../../ca/errors.ts';
 import { codeOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
@@ -82,7 +82,6 @@ function painted(io: CliIo, stream: CliStream, colour: Colour, text: string): st
 /** Where the message of the error does not name the next step by itself. */
 const hints: Partial<Record<ErrorCode, string>> = {
   ERR_POLICY_INVALID: 'correct the file; a running gateway keeps the last good policy',
-  ERR_CONFIG_INVALID: 'correct sallyport.yaml and try again',
   ERR_KEY_PASSPHRASE: 'give it with --passphrase-file FILE or in SALLYPORT_PASSPHRASE',
   ERR_INTERNAL: 'set SALLYPORT_DEBUG=1 to see where it comes from',
 };
@@ -102,9 +101,15 @@ export function describeError(error: unknown, env: CliIo['env']): DescribedError
     code,
     message: error instanceof Error ? error.message : String(error),
     facts: error instanceof CodedError ? error.facts : {},
-    hint: hints[code],
+    hint: hints[code] ?? hintOf(error),
     stack: debug && error instanceof Error ? error.stack : undefined,
   };
+}
+
+/** What is wrong in a file we parse is said line by line; which file it is differs: the gateway's, or a bridge's. */
+function hintOf(error: unknown): string | undefined {
+  const { file, problems } = error instanceof CodedError ? error.facts : {};
+  return Array.isArray(problems) && typeof file === 'string' ? `correct ${basename(file)} and try again` : undefined;
 }
 
 /** A path as one would type it into a command. */

@@ -10,27 +10,34 @@ export interface SettingsChange {
   readonly changed: boolean;
   /** Where the text before is kept; undefined when there was none, or nothing changed. */
   readonly backup: string | undefined;
+  /** Other users of this machine may read the file. */
+  readonly readableByOthers: boolean;
 }
 
-/** For a file that does not exist yet. */
-const newMode = 0o644;
+export interface SettingsOptions {
+  /** What is put in is for its owner alone. */
+  readonly secret?: boolean;
+}
 
 /** Rejects with `ERR_CONFIG_INVALID` when the file cannot be read, was changed meanwhile, or cannot be written; then it is as it was. */
-export async function changeSettings(file: string, change: (text: string) => string): Promise<SettingsChange> {
+export async function changeSettings(file: string, change: (text: string) => string, { secret = false }: SettingsOptions = {}): Promise<SettingsChange> {
   // A link of a dotfiles repository stays a link.
   const path = await realpath(file).catch(() => file);
   const before = await readSettings(path);
   const after = change(before?.text ?? '');
-  if (before !== undefined && after === before.text) return { changed: false, backup: undefined };
+  const mode = before?.mode ?? (secret ? 0o600 : 0o644);
+  // Windows has no such bits.
+  const readableByOthers = process.platform !== 'win32' && (mode & 0o044) !== 0;
+  if (before !== undefined && after === before.text) return { changed: false, backup: undefined, readableByOthers };
   const draft = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
   try {
     await mkdir(dirname(path), { recursive: true });
-    await writeSynced(draft, after, before?.mode ?? newMode);
+    await writeSynced(draft, after, mode);
     const backup = before === undefined ? undefined : await keepBackup(path);
     // Its own program may have written it while we thought.
     if ((await readSettings(path))?.text !== before?.text) throw new SallyportError('ERR_CONFIG_INVALID', `${path} was changed by another program just now: run the command again`, { facts: { file: path } });
     await rename(draft, path);
-    return { changed: true, backup };
+    return { changed: true, backup, readableByOthers };
   } catch (cause) {
     await rm(draft, { force: true });
     if (cause instanceof SallyportError) throw cause;

@@ -129,6 +129,17 @@ describe('what the entry starts', () => {
     expect(await configOf('codex')).toEqual({ mcp_servers: { sallyport: { url: address } } });
     expect((await place.run('client-config', 'claude-desktop', '--http', address)).stderr).toContain('Claude Desktop reads only programs from its file: leave --http out');
   });
+
+  it('keeps the secret of a running bridge from other users, or says that the file shows it', async () => {
+    const words = ['client-config', 'cursor', '--http', `http://127.0.0.1:7777/${'A'.repeat(43)}/mcp`, '--write', '--file'];
+    const [made, wide] = [place.path('made.json'), place.path('wide.json')];
+    expect((await place.run(...words, made)).stderr).not.toContain('warning');
+    expect((await stat(made)).mode & 0o777).toBe(0o600);
+    await writeFile(wide, '{}', { mode: 0o644 });
+    const said = `warning ${wide} holds the secret of the bridge now, and others may read it: run chmod 600 on it`;
+    expect((await place.run(...words, wide)).stderr).toContain(said);
+    expect((await place.run(...words, wide)).stderr).toContain(said);
+  });
 });
 
 it.each([
@@ -147,6 +158,14 @@ it.each([
   ['a name that is none', ['--identity', 'agent-7', '--name', '__proto__'], 2, 'is no name for a server'],
 ])('refuses %s', async (_what, words, code, said) => {
   expect(await place.run('client-config', 'vscode', ...words)).toEqual({ code, stdout: '', stderr: expect.stringContaining(said) });
+});
+
+it('names the file that is wrong, not another', async () => {
+  await writeFile(place.path('torn.json'), '{');
+  await writeFile(place.path('torn.yaml'), 'gatewayz: {}\n');
+  const torn = await place.run('client-config', 'vscode', '--identity', 'agent-7', '--write', '--file', 'torn.json');
+  expect(torn).toEqual({ code: 2, stdout: '', stderr: `error ERR_CONFIG_INVALID: ${place.path('torn.json')} was not changed, because it is not JSON at line 1: correct the file first, or put in by hand what this command prints without --write\n` });
+  expect((await place.run('connect', '--config', 'torn.yaml')).stderr).toMatch(/\n  correct torn\.yaml and try again\n$/);
 });
 
 it('refuses an MCP client it does not know, naming those it does', async () => {
