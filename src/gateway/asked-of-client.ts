@@ -8,6 +8,8 @@ type Fields = Readonly<Record<string, unknown>>;
 /** A server that never stops asking must not fill the memory; the oldest question goes first. */
 const maxAsked = 1024;
 
+const maxIdLength = 1_024;
+
 /** JSON-RPC code of an error that asks for an elicitation by URL first (revision 2025-11-25, elicitation). */
 const urlElicitationRequired = -32042;
 
@@ -35,7 +37,8 @@ export class AskedOfClient {
   }
 
   #noteElicitation(session: Session | undefined, id: unknown): void {
-    if (typeof id !== 'string') return;
+    // One too long to be an id is not remembered, so that it is never reported as complete.
+    if (typeof id !== 'string' || id.length > maxIdLength) return;
     let known = this.#own;
     if (session !== undefined) {
       known = elicitationsOf.get(session) ?? known;

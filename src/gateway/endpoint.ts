@@ -207,7 +207,10 @@ export class McpEndpoint {
         if (message.kind === 'response') {
           throw new SallyportError('ERR_MCP_UNSOLICITED', 'no request of this session awaits this response');
         }
+        if (body.batch) throw new SallyportError('ERR_MCP_INVALID_REQUEST', 'a notification of the batch is about nothing in flight: send the other messages without it');
         // A stray cancellation or progress note is dropped without a word, as JSON-RPC does with notifications.
+        work.decided = true;
+        for (const decided of admission.decisions) gate.record(caller, decided, { outcome: 'allowed', reason: 'notForwarded' });
         response.writeHead(202, { 'content-length': 0 }).end();
         return;
       }

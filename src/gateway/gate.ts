@@ -149,7 +149,7 @@ export class Gate {
       reason: facts.reason ?? decision.reason,
       roles: this.grantsOf(caller.principal).roles,
       method: message.method,
-      name: action === undefined ? undefined : nameOf(action),
+      name: action === undefined ? undefined : recordedName(nameOf(action)),
       rule: decision.rule,
       argumentDigest: canonical === undefined ? undefined : `sha256:${hash('sha256', canonical, 'hex')}`,
       detail: detailOf(decision, this.#auditArguments === 'full' ? canonical : undefined),
@@ -215,7 +215,17 @@ const nameOf = (action: Action): string | undefined => {
   }
 };
 
+/** A longer name than policy ever allows is told by its beginning and its hash, so that nobody fills the log with names. */
+const recordedName = (name: string | undefined): string | undefined =>
+  name === undefined || name.length <= maxNameLength ? name : `${name.slice(0, 256).toWellFormed()}… (${name.length} characters, sha256:${hash('sha256', name, 'hex')})`;
+
+/** No tool, prompt or URI has more (see `authorize`). */
+const maxNameLength = 8_192;
+
+/** A detail may name what the arguments call a property. */
+const maxDetailLength = 1_024;
+
 const detailOf = (decision: Decision, args: string | undefined): AuditEvent['detail'] => {
   if (decision.detail === undefined && args === undefined) return undefined;
-  return { ...(decision.detail === undefined ? {} : { policy: decision.detail }), ...(args === undefined ? {} : { arguments: args }) };
+  return { ...(decision.detail === undefined ? {} : { policy: decision.detail.slice(0, maxDetailLength).toWellFormed() }), ...(args === undefined ? {} : { arguments: args }) };
 };

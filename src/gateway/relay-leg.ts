@@ -18,6 +18,7 @@ export class RelayLeg implements Leg {
   readonly #upstream: Upstream;
   readonly #sealer: Sealer;
   readonly #randomness: Randomness;
+  #refusing = 0;
 
   constructor(upstream: Upstream, { sealer, randomness }: { readonly sealer: Sealer; readonly randomness: Randomness }) {
     this.#upstream = upstream;
@@ -84,6 +85,9 @@ export class RelayLeg implements Leg {
   async #refuseServerRequest(id: RequestId, { era, principal, roles, session, front }: Exchange): Promise<void> {
     // The modern era has no channel for a refusal, nor for the question.
     if (era === 'modern') return;
+    // A server that asks without end and takes no refusal waits for its own timeouts.
+    if (this.#refusing >= maxRefusals) return;
+    this.#refusing += 1;
     const body = jsonRpcError(id, 'ERR_MCP_METHOD');
     const { code, message } = (JSON.parse(body) as { error: { code: number; message: string } }).error;
     await this.#upstream
@@ -92,11 +96,17 @@ export class RelayLeg implements Leg {
         messages: [{ kind: 'response', id, result: undefined, error: { code, message } }], body, signal: AbortSignal.timeout(refusalTimeoutMs),
       })
       // The stream goes on whether or not the server took the refusal.
-      .catch(() => undefined);
+      .catch(() => undefined)
+      .finally(() => {
+        this.#refusing -= 1;
+      });
   }
 }
 
 const refusalTimeoutMs = 5_000;
+
+/** Refusals on their way at once. */
+const maxRefusals = 256;
 
 const pump = async (events: AsyncIterable<SseEvent>, exchange: Exchange, response: ServerResponse, refuseDropped: () => void): Promise<void> => {
   for await (const event of events) {

@@ -6,12 +6,14 @@ type Fields = Readonly<Record<string, unknown>>;
 
 export type NameClass = 'tools' | 'prompts' | 'resources';
 
-/** Names of one upstream and class. */
+/** Names of one upstream and class, and their characters in all. */
 const maxNames = 4_096;
+const maxCharacters = 1_048_576;
 
 /** What is known of a class: all of its names, or not all, or more than are kept. */
 interface Seen {
   readonly actions: Map<string, Action>;
+  characters: number;
   extent: 'part' | 'whole' | 'tooMany';
 }
 
@@ -29,8 +31,10 @@ export class SeenNames {
     for (const element of elements as readonly unknown[]) {
       const name = isObject(element) ? element[source.member] : undefined;
       if (typeof name !== 'string' || seen.actions.has(name)) continue;
-      if (seen.actions.size < maxNames) seen.actions.set(name, source.action(upstream, name));
-      else seen.extent = 'tooMany';
+      if (seen.actions.size < maxNames && seen.characters + name.length <= maxCharacters) {
+        seen.actions.set(name, source.action(upstream, name));
+        seen.characters += name.length;
+      } else seen.extent = 'tooMany';
     }
     // Templates name no more than patterns; the list of resources is what tells that all were seen.
     if (seen.extent === 'part' && source.list !== 'resourceTemplates' && typeof result.nextCursor !== 'string') seen.extent = 'whole';
@@ -105,4 +109,4 @@ const sources: ReadonlyMap<string, { readonly class: NameClass; readonly list: s
   ['resources/templates/list', { class: 'resources', list: 'resourceTemplates', member: 'uriTemplate', action: (upstream: string, uriTemplate: string): Action => ({ kind: 'resourceTemplate', upstream, uriTemplate }) }],
 ]);
 
-const nothingSeen = (): Seen => ({ actions: new Map(), extent: 'part' });
+const nothingSeen = (): Seen => ({ actions: new Map(), characters: 0, extent: 'part' });

@@ -46,7 +46,15 @@ export const sealResult = (asked: Asked, result: Fields, context: SealContext): 
 export const sealByShape = (result: Fields, context: SealContext): Fields => {
   const { nextCursor: _cursor, requestState: _state, ...rest } = result;
   if (isNewTask(rest) || isObject(rest.task)) throw unknownTask();
-  return sealRelatedTask(rest, context);
+  const inner = isObject(rest.result) ? { ...rest, result: sealRelatedTask(rest.result, context) } : rest;
+  return sealRelatedTask(Object.hasOwn(inner, 'taskId') ? { ...inner, taskId: ownTask(inner.taskId, context) } : inner, context);
+};
+
+/** What the client calls a task that it may still have. */
+const ownTask = (taskId: unknown, { tasks, owner, allows }: SealContext): string => {
+  const known = tasks.known(owner, taskId);
+  if (known === undefined || !allows(taskAction(owner.upstream, known.tool))) throw unknownTask();
+  return known.text;
 };
 
 /** The params of a server's request or notification; undefined when it is about a task that is not the principal's. */
@@ -96,11 +104,15 @@ const sealTasks = (asked: Asked, result: Fields, context: SealContext): Fields =
   return result;
 };
 
+/** A hundred thousand of them are remembered. */
+const maxTaskIdLength = 1_024;
+
 /** `resultType` tells a task from a result (the tasks extension). */
 const isNewTask = (result: Fields): boolean => result.resultType === 'task';
 
 const sealNewTask = ({ method, params }: Asked, taskId: unknown, { tasks, owner }: SealContext): string => {
   if (typeof taskId !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a task without taskId');
+  if (taskId.length > maxTaskIdLength) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a taskId that is too long to be remembered');
   const tool = method === 'tools/call' ? params?.name : undefined;
   if (typeof tool !== 'string') throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent a task for a request that makes none');
   const progressToken = isObject(params?._meta) ? params._meta.progressToken : undefined;

@@ -43,6 +43,8 @@ export class ViewState {
   whole: Listing | undefined;
   /** A question to the upstream under way. */
   asking: Promise<void> | undefined;
+  /** How often the MCP server has told this session that its tools changed. */
+  generation = 0;
   /** Pages that have come since. */
   #since: Map<string, ToolDefinition> | undefined;
   #chains: Map<string, Chain> | undefined;

@@ -53,7 +53,6 @@ export class ToolWatch {
   readonly #freshForMs: number;
   readonly #upstreams = new Map<string, WatchedUpstream>();
   readonly #views = new Map<string, ViewState>();
-  readonly #generations = new Map<string, number>();
   #unsubscribe: (() => Promise<void>) | undefined;
   #reloading = Promise.resolve();
   /** Upstreams whose standings in the store are newer than here, with the number of the change. */
@@ -151,8 +150,9 @@ export class ToolWatch {
 
   /** `notifications/tools/list_changed` reached this asker. */
   listChanged(view: ToolView): void {
-    if (view.session === undefined) this.#upstream(view.upstream).generation += 1;
-    else this.#generations.set(viewKey(view), (this.#generations.get(viewKey(view)) ?? 0) + 1);
+    // A session that was shown nothing has nothing that could be out of date.
+    const told = view.session === undefined ? this.#upstream(view.upstream) : this.#views.get(viewKey(view));
+    if (told !== undefined) told.generation += 1;
   }
 
   /** This asker's list may be out of date: it is asked for again before it has to be fresh. */
@@ -206,7 +206,7 @@ export class ToolWatch {
   }
 
   #asOf(view: ToolView): ListedAsOf {
-    const generation = view.session === undefined ? this.#upstream(view.upstream).generation : (this.#generations.get(viewKey(view)) ?? 0);
+    const generation = view.session === undefined ? this.#upstream(view.upstream).generation : (this.#views.get(viewKey(view))?.generation ?? 0);
     return { time: this.#options.clock.now().getTime(), generation };
   }
 
@@ -226,7 +226,6 @@ export class ToolWatch {
     const state = this.#views.get(key);
     if (state === undefined) return;
     this.#views.delete(key);
-    this.#generations.delete(key);
     this.#upstream(upstream).replaceWhole(state.whole, undefined);
   }
 

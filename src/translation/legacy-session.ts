@@ -43,6 +43,8 @@ export interface LegacySessionOptions {
 
 /** A command may have to be fetched first. */
 const initializeMs = 120_000;
+/** Answers of our own on their way to the MCP server at once. */
+const maxAnswers = 64;
 /** No call waits longer for its log level. */
 const levelSetMs = 2_000;
 
@@ -53,6 +55,7 @@ export class LegacySession {
   readonly #calls = new Map<RequestId, SessionCall>();
   #initialized: Fields = {};
   #level: string | undefined;
+  #answering = 0;
   #settingLevel: Promise<void> = Promise.resolve();
 
   private constructor(options: LegacySessionOptions, onBehalf: OnBehalf) {
@@ -229,7 +232,12 @@ export class LegacySession {
   }
 
   #answer(id: RequestId, outcome: Outcome): void {
-    this.respond(id, outcome).catch((error: unknown) => this.#options.log.debug({ upstream: this.#options.upstream.name, code: codeOf(error) }, 'an answer to the upstream could not be delivered'));
+    // A server that asks without end and takes no answer waits for its own timeouts.
+    if (this.#answering >= maxAnswers) return;
+    this.#answering += 1;
+    this.respond(id, outcome).finally(() => {
+      this.#answering -= 1;
+    }).catch((error: unknown) => this.#options.log.debug({ upstream: this.#options.upstream.name, code: codeOf(error) }, 'an answer to the upstream could not be delivered'));
   }
 
   /** Calls that somebody waits for, the latest first. */

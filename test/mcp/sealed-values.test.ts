@@ -301,6 +301,21 @@ describe('a result whose request is not known any more', () => {
     expect(() => values.result(undefined, { resultType: 'task', taskId: 'x' }, mine)).toThrow(invalid);
     expect(() => values.result(undefined, { task: { taskId: 'x' } }, mine)).toThrow(invalid);
   });
+
+  test('names no task but one that the principal may still have', () => {
+    const { values: own } = newValues();
+    const { taskId: text } = own.result({ method: 'tools/call', params: { name: 'echo' } }, { resultType: 'task', taskId: 'upstream-1' }, mine);
+    const late = { taskId: 'upstream-1', status: 'completed', result: { content: [], _meta: { [relatedTaskKey]: { taskId: 'upstream-1' } } } };
+    expect(own.result(undefined, late, mine)).toStrictEqual({ ...late, taskId: text, result: { content: [], _meta: { [relatedTaskKey]: { taskId: text } } } });
+    for (const side of [sideOf('cn:agent-7', 'files', () => false), ...others.map(([, other]) => other)]) expect(() => own.result(undefined, late, side)).toThrow(invalid);
+    expect(() => own.result(undefined, { taskId: 7 }, mine)).toThrow(invalid);
+  });
+
+  test('is refused when it makes a task whose id is too long to be remembered', () => {
+    const make = (length: number) => newValues().values.result({ method: 'tools/call', params: { name: 'echo' } }, { resultType: 'task', taskId: 'x'.repeat(length) }, mine);
+    expect(make(1_024).resultType).toBe('task');
+    expect(() => make(1_025)).toThrow(invalid);
+  });
 });
 
 test('messages without sealed values come back as they are', () => {
