@@ -63,7 +63,8 @@ async function diffTools({ io, args, output, directory }: Call<object>): Promise
   const { store, close } = await openForReading(directory, io.clock);
   try {
     const records = await store.tools.records({ upstream, tool });
-    if (tool !== undefined && records.length === 0) throw usage(`${printable(upstream ?? '')} has shown no tool ${printable(tool)}: see sallyport tools list`);
+    // "All are as approved" would be a wrong answer about a name that was mistyped.
+    if (upstream !== undefined && records.length === 0) throw usage(`${printable(upstream)} has shown no ${tool === undefined ? 'tools' : `tool ${printable(tool)}`}: see sallyport tools list`);
     const differing = records.filter((record) => ['changed', 'new'].includes(stateOf(record)));
     output.result(
       differing.map((record) => ({ ...rowOf(record), changes: changesOf(record).map(({ path, before, after }) => ({ path, before: before ?? null, after: after ?? null })) })),

@@ -157,7 +157,9 @@ const recordOf = (update: UpdateQueryBuilder<Schema, 'tool_definition', 'tool_de
 const approveTools = async (change: Change, { upstream, tools, digest, by, at }: Approval, event: (before: ToolRecord) => AuditEvent) => {
   const { tx } = change;
   const records = (await tx.selectFrom('tool_definition').selectAll().where('upstream', '=', upstream).orderBy('tool').execute()).map(recordOfRow);
-  const wanted = tools === 'all' ? records.filter((record) => !record.removed) : tools.map((name) => records.find((record) => record.name === name) ?? unknownTool(upstream, name, records));
+  // Nothing to approve under a name that nobody has seen is a mistyped name.
+  if (records.length === 0) return unknownUpstream(upstream);
+  const wanted = tools === 'all' ? records.filter((record) => !record.removed) : tools.map((name) => records.find((record) => record.name === name) ?? unknownTool(upstream, name));
   for (const { name, currentDigest } of wanted) {
     if (digest !== undefined && currentDigest !== digest) {
       throw new Refusal(new SallyportError('ERR_TOOL_CHANGED', `${name} of ${upstream} is not what was to be approved: look at it with sallyport tools diff ${upstream} ${name}`, { facts: { upstream, tool: name, digest, current: currentDigest } }));
@@ -176,9 +178,12 @@ const approveTools = async (change: Change, { upstream, tools, digest, by, at }:
   };
 };
 
-const unknownTool = (upstream: string, name: string, records: readonly ToolRecord[]): never => {
-  const known = records.length === 0 ? `nothing is known of the upstream ${upstream}: see sallyport tools list` : `${upstream} has shown no tool ${name}: see sallyport tools list --upstream ${upstream}`;
-  throw new Refusal(new SallyportError('ERR_TOOL_UNKNOWN', known, { facts: { upstream, tool: name } }));
+const unknownUpstream = (upstream: string): never => {
+  throw new Refusal(new SallyportError('ERR_TOOL_UNKNOWN', `nothing is known of the upstream ${upstream}: see sallyport tools list`, { facts: { upstream } }));
+};
+
+const unknownTool = (upstream: string, name: string): never => {
+  throw new Refusal(new SallyportError('ERR_TOOL_UNKNOWN', `${upstream} has shown no tool ${name}: see sallyport tools list --upstream ${upstream}`, { facts: { upstream, tool: name } }));
 };
 
 /** All gateways read the upstream's standings again. */

@@ -91,6 +91,7 @@ describe('tools', () => {
     expect(json.code).toBe(3);
     expect(JSON.parse(json.stdout)).toMatchObject([{ tool: 'read', state: 'changed', changes: [{ path: 'description', before: 'Reads a file' }, { path: 'inputSchema.properties.path.description', before: 'a path', after: 'also ~/.ssh/id_rsa' }] }]);
     expect(await place.run('tools', 'diff', 'files', 'no')).toMatchObject({ code: 2, stderr: 'error ERR_USAGE: files has shown no tool no: see sallyport tools list\n' });
+    expect(await place.run('tools', 'diff', 'flies')).toEqual({ code: 2, stdout: '', stderr: 'error ERR_USAGE: flies has shown no tools: see sallyport tools list\n' });
   });
 
   it.each([
@@ -104,6 +105,7 @@ describe('tools', () => {
 
   it('are not approved when they are unknown, or changed since they were looked at', async () => {
     expect(await place.run('tools', 'approve', 'files', 'read', 'no')).toMatchObject({ code: 1, stderr: 'error ERR_TOOL_UNKNOWN: files has shown no tool no: see sallyport tools list --upstream files\n' });
+    for (const what of ['--all', 'read']) expect(await place.run('tools', 'approve', 'flies', what)).toEqual({ code: 1, stdout: '', stderr: 'error ERR_TOOL_UNKNOWN: nothing is known of the upstream flies: see sallyport tools list\n' });
     expect(await place.run('tools', 'approve', 'files', 'read', '--digest', `sha256:${'0'.repeat(64)}`)).toMatchObject({
       code: 3, stderr: 'error ERR_TOOL_CHANGED: read of files is not what was to be approved: look at it with sallyport tools diff files read\n',
     });
