@@ -63,7 +63,7 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_AUDIT_TAMPERED: 'keep the store as it is, and compare it with an export or a checkpoint kept elsewhere',
   ERR_AUDIT_KEY: 'restore `keys/audit.key.pem` and `audit.vkey`',
   ERR_BRIDGE_REFUSED: 'the message says why, and who can mend it',
-  ERR_BRIDGE_HOSTNAME: 'dial a name that is in the gateway certificate: `init --host`',
+  ERR_BRIDGE_HOSTNAME: 'dial a name that is in the gateway certificate, or have one made with it: `issue --profile server --host`',
   ERR_BRIDGE_UNTRUSTED_GATEWAY: 'enroll at this gateway, or dial the one that the identity is for',
   ERR_DRAINING: 'try again in a moment',
   ERR_INTERNAL: 'a defect of ours: `SALLYPORT_DEBUG=1` shows where, please report it',

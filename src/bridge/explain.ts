@@ -212,7 +212,7 @@ function ownTrust(code: string, hostname: string, gateway: string, names: string
   switch (code) {
     case 'ERR_TLS_CERT_ALTNAME_INVALID': {
       const holds = names === undefined ? '' : ` (it is for ${names})`;
-      return { code: 'ERR_BRIDGE_HOSTNAME', message: `the certificate of ${gateway} is not for ${hostname}${holds}; use a name it is for, or have it issued for this one (sallyport init --host ${hostname})` };
+      return { code: 'ERR_BRIDGE_HOSTNAME', message: `the certificate of ${gateway} is not for ${hostname}${holds}; use a name it is for, or ask the operator of the gateway for a certificate with this one (sallyport issue NAME --profile server --host ${hostname})` };
     }
     case 'CERT_HAS_EXPIRED':
       return { code: 'ERR_BRIDGE_UNTRUSTED_GATEWAY', message: `the certificate of ${gateway} has expired; its operator should renew it (sallyport doctor), or check the clock of this machine` };

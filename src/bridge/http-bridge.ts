@@ -87,7 +87,7 @@ async function listenOnLoopback(doors: readonly Door[], options: HttpBridgeListe
   try {
     port = await listen('127.0.0.1', options.port ?? 0);
   } catch (cause) {
-    throw new SallyportError('ERR_LISTEN_ADDRESS', `port ${options.port ?? 0} on 127.0.0.1 cannot be listened on; give another with --http PORT, or none to have one chosen`, { facts: { port: options.port ?? 0 }, cause });
+    throw new SallyportError('ERR_LISTEN_ADDRESS', `port ${options.port ?? 0} on 127.0.0.1 cannot be listened on; give another (--http PORT, or http.port where a file has it), or none to have one chosen`, { facts: { port: options.port ?? 0 }, cause });
   }
   try {
     await listen('::1', port);

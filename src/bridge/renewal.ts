@@ -118,7 +118,9 @@ export class Renewal {
     this.#failures += 1;
     // Never so long that a short life ends in the meantime.
     const pauseMs = Math.max(shortestSleepMs, Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(20, this.#failures - 1), this.#remainingMs / 4));
-    if (this.#said !== explained.message) {
+    // Without an identity there is nothing to renew; whoever uses it says what is wrong with it.
+    const none = explained.code === 'ERR_BRIDGE_IDENTITY' && this.#remainingMs === Number.POSITIVE_INFINITY;
+    if (this.#said !== explained.message && !none) {
       this.#said = explained.message;
       this.#options.notice({ level: 'warn', message: `the certificate could not be renewed and is tried again until it expires: ${explained.message}`, facts: { code: explained.code, ...explained.facts } });
     }

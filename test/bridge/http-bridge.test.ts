@@ -145,7 +145,7 @@ describe('the loopback HTTP bridge', () => {
   it('says which port is taken', async () => {
     await expect(startHttpBridge({ url: gateway.url, fetch: identityFetch, notice: () => undefined, port: bridge.port })).rejects.toMatchObject({
       code: 'ERR_LISTEN_ADDRESS',
-      message: `port ${bridge.port} on 127.0.0.1 cannot be listened on; give another with --http PORT, or none to have one chosen`,
+      message: `port ${bridge.port} on 127.0.0.1 cannot be listened on; give another (--http PORT, or http.port where a file has it), or none to have one chosen`,
     });
   });
 

@@ -181,7 +181,7 @@ describe('a refusal in words', () => {
     const { url, port } = await start({ dns: ['gate.acme.internal'] });
     await expect(identityFetch(url)).rejects.toMatchObject({
       code: 'ERR_BRIDGE_HOSTNAME',
-      message: `the certificate of the gateway localhost:${port} is not for localhost (it is for DNS:gate.acme.internal); use a name it is for, or have it issued for this one (sallyport init --host localhost)`,
+      message: `the certificate of the gateway localhost:${port} is not for localhost (it is for DNS:gate.acme.internal); use a name it is for, or ask the operator of the gateway for a certificate with this one (sallyport issue NAME --profile server --host localhost)`,
     });
   });
 

@@ -129,6 +129,18 @@ describe('when a certificate is renewed', () => {
     expect([asked, notices]).toEqual([[], []]);
   });
 
+  it('says nothing of a renewal where there is no identity, and goes on once there is one', async () => {
+    await rm(directory, { recursive: true });
+    now = due;
+    const looking = renewal();
+    await looking.look();
+    expect([asked, notices]).toEqual([[], []]);
+    await writeIdentity(directory, pki, agent, { renewal: gateway.url.href });
+    now += 10_000;
+    await looking.look();
+    expect(asked).toHaveLength(1);
+  });
+
   it('by itself once started', async () => {
     renewal().start();
     await expect.poll(inUse).not.toBe(original());
