@@ -7,6 +7,7 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   enroll: '`{ name, serial, thumbprint, directory, notBefore, notAfter, gateway }`',
   serve: '`{ url, endpoints: [{ upstream, url }], publicUrl, enrollUrl, pid }`, once it listens',
   connect: 'with `--http`: `{ url, port }`; on stdio standard output is MCP, and notices on standard error are JSON',
+  export: '`{ format, name, serial, notAfter, files, encrypted, loadCredential? }`; `files` are paths, `encrypted` says whether the key in them is, `loadCredential` are the lines for a unit of systemd',
   revoke: '`{ reason, revoked, alreadyRevoked, gateways: [{ node, connectionsCut, millis }], missing: [{ node, seenAt }] }`; certificates are `{ agent, serial, thumbprint, subject, notAfter, revokedAt, reason }`; `missing` are gateways that have not confirmed within two seconds',
   inventory: '`[{ agent, status, serial, thumbprint, issuer, subject, organizationalUnits, uri, dnsNames, profile, notBefore, notAfter, revokedAt, revocationReason, firstSeenAt, replaces }]`',
   crl: '`{ ca, crlNumber, thisUpdate, nextUpdate, entries, crl }`, or `file` in place of `crl` (PEM) with `--out`',

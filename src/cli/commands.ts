@@ -10,6 +10,7 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['serve', async () => (await import('./serve.ts')).registerServe],
   ['connect', async () => (await import('./connect.ts')).registerConnect],
   ['client-config', async () => (await import('./client-config.ts')).registerClientConfig],
+  ['export', async () => (await import('./export.ts')).registerExport],
   ['revoke', async () => (await import('./revoke.ts')).registerRevoke],
   ['inventory', async () => (await import('./inventory.ts')).registerInventory],
   ['crl', async () => (await import('./crl.ts')).registerCrl],

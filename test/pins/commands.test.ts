@@ -17,6 +17,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['serve', '[command...] | --listen <host:port> | --public <host:port> | --no-public | --enroll <host:port> | --no-enroll | --upstream <name=url> | --passphrase-file <file>'],
   ['connect', '[url] | --identity <dir> | --token-file <file> | --token-env <name> | --enroll <url> | --no-renew | --config <file> | --gateway <name> | --http [port] | --passphrase-file <file>'],
   ['client-config', '<client> | [url] | --identity <dir> | --token-file <file> | --enroll <url> | --config <file> | --gateway <name> | --http <address> | --name <name> | --write | --file <path> | --passphrase-file <file>'],
+  ['export', '<identity-dir> | --format <format> | --out <path> | --separate | --name <name> | --password-file <file> | --force | --passphrase-file <file>'],
   ['revoke', '[name] | --serial <hex> | --thumbprint <hex> | --reason <reason> | --passphrase-file <file>'],
   ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format>'],
   ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
