@@ -128,6 +128,23 @@ describe('completions', () => {
     ]);
   });
 
+  test.each([
+    ['file://{/path}', 'file:///a%2Fb%20c'], ['file:///{path*}', 'file:///a%2Fb%20c'], ['file:///{+path*}', 'file:///a/b%20c'], ['file:///{path:2}', 'file:///a%2F'], ['file:///x{.path}', 'file:///x.a%2Fb%20c'],
+    ['db://x{;path}', 'db://x;path=a%2Fb%20c'], ['db://x{?path}', 'db://x?path=a%2Fb%20c'], ['db://x?y=1{&path}', 'db://x?y=1&path=a%2Fb%20c'], ['db://x{#path}', 'db://x#a/b%20c'], ['db://x/{pa-th}', 'db://x/a%2Fb%20c'],
+    ['db://{host,path}', 'db://h,a%2Fb%20c'], ['db://{+path,host}', 'db://a/b%20c,h'], ['db://x{?host,path}', 'db://x?host=h&path=a%2Fb%20c'], ['db://x{/path,host}{?host}', 'db://x/a%2Fb%20c/h?host=h'], ['db://{path}{unknown}', 'db://a%2Fb%20c{unknown}'],
+    ['db://x{?path,unknown}', 'db://x?path=a%2Fb%20c{&unknown}'], ['db://x{?unknown,path}', 'db://x{?unknown}path=a%2Fb%20c'], ['db://x{#path,unknown}', 'db://x#a/b%20c{+unknown}'], ['db://x/{path}{?unknown,more}', 'db://x/a%2Fb%20c{?unknown,more}'],
+  ])('of the variable in %s lead to %s', (uri, expanded) => {
+    const asked: string[] = [];
+    const argument = { name: uri.includes('pa-th') ? 'pa-th' : 'path', value: '' };
+    filter('completion/complete', { completion: { values: ['a/b c'] } }, { ref: { type: 'ref/resource', uri }, argument, context: { arguments: { host: 'h' } } }, { allows: (action) => asked.push(nameOf(action)) > 0 });
+    expect(asked).toStrictEqual([expanded]);
+    expect(complete(uri.replace('pa-th', 'path').replace(':2', ':9'), ['a', 'denied', 'b'])).toStrictEqual({ values: ['a', 'b'] });
+  });
+
+  test.each(['file:///readme.txt', 'file:///{other}', 'file:///{%70ath}', 'file:///{!path}', 'file:///{path:}'])('of a variable that is not in %s are dropped, since nobody can say where they lead', (uri) => {
+    expect(complete(uri, ['a', 'b'], { total: 2 })).toStrictEqual({ values: [] });
+  });
+
   test('values that are no text are dropped', () => {
     expect(complete('file:///{path}', ['a', 7, null, '\ud800'])).toStrictEqual({ values: ['a'] });
   });
