@@ -52,7 +52,7 @@ const checkKeyHistory = (ofKey: readonly CertificateRecord[], { intent, kind, ki
 const checkIdentity = (revoked: readonly CertificateRecord[], agent: string, wordGivenAt: Date): void => {
   const standing = revoked.find((record) => record.revocationReason !== 'superseded' && (record.revokedAt?.getTime() ?? Infinity) >= wordGivenAt.getTime());
   if (standing === undefined) return;
-  throw new CaError('ERR_CA_IDENTITY_REVOKED', `agent ${JSON.stringify(agent)} was revoked; an operator must allow it again, with issue or a new token`, {
+  throw new CaError('ERR_CA_IDENTITY_REVOKED', `agent ${JSON.stringify(agent)} was revoked; an operator must allow it again, with issue --allow-revoked or a new token`, {
     facts: { agent, reason: standing.revocationReason, serial: standing.serial },
   });
 };

@@ -11,7 +11,7 @@ import { decodePem } from '../../ca/x509/pem.ts';
 import { filesIn, openDeployment, openForReading, readVerifierKey } from '../app/deployment.ts';
 import type { Deployment } from '../app/deployment.ts';
 import { explainFailure } from '../bridge/explain.ts';
-import { loadConfig } from '../config/load.ts';
+import { configFileName, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/load.ts';
 import { codeOf, SallyportError } from '../errors.ts';
 import type { Store } from '../store/store.ts';
@@ -21,7 +21,7 @@ import { examinePublishedCrls, examineStoredCrl, publicBaseUrl } from './crls.ts
 import { approach } from './encounter.ts';
 import type { Encounter, Target } from './encounter.ts';
 import { examineAudit } from './evidence.ts';
-import { examineKeyModes, examineLife } from './files.ts';
+import { examineKeyModes, examineLife, examineWriters } from './files.ts';
 import { examineGate, gateChecks } from './gate.ts';
 import { examineConfiguration, examinePolicy } from './rules.ts';
 import { examineRuntime } from './runtime.ts';
@@ -65,16 +65,17 @@ export const runDoctor = async (options: DoctorOptions): Promise<DoctorReport> =
       findings.set(id, await attempt(examine));
     };
     const now = options.clock.now();
+    const platform = options.platform ?? process.platform;
     const target: Target = { url, root: certificates.rootPem ?? '', timeoutMs };
     let first: Encounter | undefined;
     // Before the gate is tried, whose revocations lead to new CRLs and more audit entries.
     await Promise.all([
       note('dataDirectory', () => opened.finding),
-      note('keyModes', () => examineKeyModes(config.directory, options.platform ?? process.platform)),
+      note('keyModes', () => examineKeyModes(config.directory, platform)),
       ...certificateChecks(certificates, now).map(([id, finding]) => note(id, () => finding)),
       ...storeChecks(opened.store, certificates, config, options.clock).map(([id, examine]) => note(id, examine)),
-      note('configuration', () => examineConfiguration(config)),
-      note('policy', () => examinePolicy(config.policyFile)),
+      note('configuration', async () => (await examineWriters(join(config.directory, configFileName), platform)) ?? examineConfiguration(config)),
+      note('policy', async () => (await examineWriters(config.policyFile, platform)) ?? examinePolicy(config.policyFile)),
       note('runtime', () => examineRuntime(options.runtime ?? process.version)),
       note('gateway', async () => {
         first = await approach(target);

@@ -1,6 +1,6 @@
 /** What lies in the data directory: modes of keys, lifetimes of certificates. */
 import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { fail, pass, skip, warn } from './check.ts';
 import type { Finding } from './check.ts';
@@ -19,6 +19,24 @@ export const examineKeyModes = async (directory: string, platform: NodeJS.Platfo
   if (open.length === 0) return pass(`${files.length} keys, for their owner only`);
   const exposed = open.some(({ path }) => files.includes(path)) ? '; replace a key that someone else may have read' : '';
   return fail(open.map(({ shown }) => shown).join(', '), open.map(({ chmod }) => chmod).join(' && ') + exposed);
+};
+
+/** Whoever writes the configuration decides which programs the gateway starts; whoever writes the policy, what is allowed. Undefined: only its owner. */
+export const examineWriters = async (file: string, platform: NodeJS.Platform): Promise<Finding | undefined> => {
+  if (platform === 'win32') return undefined;
+  const directory = dirname(file);
+  const entries = await Promise.all([stat(directory), stat(file)]).catch(() => undefined);
+  // A file that is not there is the finding of whoever reads it.
+  if (entries === undefined) return undefined;
+  const [around, own] = entries.map(({ mode }) => mode & 0o777) as [number, number];
+  // A mode says nothing behind a directory that lets nobody through.
+  const passable = (around & 0o011) << 1;
+  const open = [
+    { path: directory, mode: around },
+    { path: file, mode: own },
+  ].filter(({ mode }) => (mode & 0o022 & passable) !== 0);
+  if (open.length === 0) return undefined;
+  return fail(open.map(({ path, mode }) => `${path} is ${mode.toString(8).padStart(4, '0')}: others may write to it`).join(', '), `${open.map(({ path }) => `chmod go-w ${path}`).join(' && ')}; see what was written`);
 };
 
 const dayMs = 86_400_000;

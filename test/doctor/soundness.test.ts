@@ -9,7 +9,7 @@ import type { CrlRecord } from '../../ca/ports.ts';
 import { createCheckpointSigner } from '../../src/audit/checkpoint.ts';
 import { examineCrl, examinePublishedCrls, examineStoredCrl, publicBaseUrl } from '../../src/doctor/crls.ts';
 import { examineAudit } from '../../src/doctor/evidence.ts';
-import { examineKeyModes, examineLife } from '../../src/doctor/files.ts';
+import { examineKeyModes, examineLife, examineWriters } from '../../src/doctor/files.ts';
 import { examineConfiguration, examinePolicy } from '../../src/doctor/rules.ts';
 import { examineRuntime } from '../../src/doctor/runtime.ts';
 import { ThrowAwayIdentities } from '../../src/doctor/throw-away.ts';
@@ -25,6 +25,26 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
 const dayMs = 86_400_000;
+
+it('fails a configuration that others may write, and heeds that a closed directory keeps them away', async () => {
+  const port = join(directory, 'writers');
+  await mkdir(port);
+  const file = join(port, 'policy.yaml');
+  await writeFile(file, '');
+  const withModes = async (around: number, own: number) => {
+    await chmod(port, around);
+    await chmod(file, own);
+    return examineWriters(file, 'linux');
+  };
+  for (const [around, own] of [[0o700, 0o666], [0o755, 0o644], [0o750, 0o602], [0o701, 0o660]] as const) expect(await withModes(around, own)).toBeUndefined();
+  const finding = (path: string, mode: string) => ({ outcome: 'fail', detail: `${path} is ${mode}: others may write to it`, next: `chmod go-w ${path}; see what was written` });
+  expect(await withModes(0o755, 0o646)).toEqual(finding(file, '0646'));
+  expect(await withModes(0o750, 0o620)).toEqual(finding(file, '0620'));
+  expect(await withModes(0o777, 0o600)).toEqual(finding(port, '0777'));
+  expect(await withModes(0o777, 0o666)).toMatchObject({ next: `chmod go-w ${port} && chmod go-w ${file}; see what was written` });
+  expect(await examineWriters(file, 'win32')).toBeUndefined();
+  expect(await examineWriters(join(port, 'none'), 'linux')).toBeUndefined();
+});
 
 describe('modes of private keys', () => {
   it('passes 0600 and stricter, and fails what others may read, with the commands that mend it', async () => {
