@@ -69,6 +69,28 @@ describe('several upstreams offered as one at /mcp', () => {
     expect((await session.post(callMessage(3, 'gamma__echo', { text: 'c' }))).answer.error?.data).toEqual({ code: 'ERR_MCP_DENIED' });
   });
 
+  it('leave a record of what no upstream gets to see', async () => {
+    const session = await openSession(gateway, agent, { revision: '2025-03-26' });
+    const before = gateway.evidence.events.length;
+    const since = (): readonly unknown[] => gateway.evidence.events.slice(before).map(({ action, upstream, method, outcome, reason }) => [action, upstream, method, outcome, reason]);
+    const batch = await session.post([callMessage(1, 'beta__echo', { text: 'b' }), callMessage(2, 'alpha__echo', { text: 'a' })]);
+    expect(batch.body).toContain('ERR_MCP_UNTRANSLATABLE');
+    await session.post({ jsonrpc: '2.0', id: 3, method: 'ping' });
+    await rawRequest(gateway, agent, { ...modernRequest('notifications/cancelled'), body: { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1, _meta: { 'io.modelcontextprotocol/protocolVersion': '2026-07-28' } } } });
+    expect(since()).toEqual([
+      ['request.decided', 'mcp', 'tools/call', 'failed', 'ERR_MCP_UNTRANSLATABLE'], ['request.decided', 'mcp', 'tools/call', 'failed', 'ERR_MCP_UNTRANSLATABLE'],
+      ['request.decided', 'mcp', 'ping', 'allowed', 'granted'],
+      ['request.decided', 'mcp', 'notifications/cancelled', 'allowed', 'notForwarded'],
+    ]);
+  });
+
+  it('leave one record of what an upstream answers, and that is its own', async () => {
+    const before = gateway.evidence.events.length;
+    await ask('tools/call', { name: 'alpha__echo', arguments: { text: 'a' } });
+    await ask('tools/call', { name: 'alpha__denied', arguments: {} });
+    expect(gateway.evidence.events.slice(before)).toMatchObject([{ upstream: 'alpha', name: 'echo', outcome: 'allowed' }, { upstream: 'alpha', name: 'denied', outcome: 'denied' }]);
+  });
+
   it('acknowledge one subscription for all', async () => {
     const response = await dial(gateway, agent, modernRequest('subscriptions/listen', { notifications: { toolsListChanged: true, resourceSubscriptions: ['alpha+file:///readme.txt', 'alpha+file:///secret', 'beta+file:///x'] } }, { id: 's' }));
     const [chunk] = (await once(response, 'data')) as [Buffer];

@@ -59,8 +59,12 @@ export class AggregateGate implements EndpointGate {
     return { outcome: 'refused', answers };
   }
 
-  /** The upstream's own gate writes it. */
-  record(): void {}
+  /** What an upstream has answered its own gate writes. What it never got to see, or what came to nothing, is written here. */
+  record(caller: Caller, decided: DecidedMessage, facts: Parameters<Gate['record']>[2]): void {
+    const { message } = decided;
+    const goesOn = message.kind === 'request' && routeOf(message.method, message.params ?? {}).kind !== 'none';
+    if (!goesOn || facts.outcome !== 'allowed') this.#gate.record(caller, decided, facts);
+  }
 
   recordRefusal(caller: Caller, reason: string): void {
     this.#gate.recordRefusal(caller, reason);
