@@ -1,6 +1,8 @@
 /** `sallyport enroll`: the agent's side of a one-time token. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { enroll as enrollIdentity } from '../bridge/enroll.ts';
@@ -23,12 +25,13 @@ export function registerEnroll(program: Command, cli: Cli): void {
     .description('make a key on this machine and have it certified for a one-time token')
     .argument('<url>', 'enrollment listener of the gateway')
     .option('--token <token>', 'what sallyport token create printed')
-    .option('--token-file <file>', 'file with the token, which keeps it out of the list of processes')
+    .option('--token-file <file>', 'file with the token, - for standard input, which keeps it out of the list of processes')
     .requiredOption('--out <dir>', 'identity directory to write; must not exist or be empty')
     .addOption(new Option('--key-algorithm <algorithm>', 'algorithm of the key').choices(['p256', 'p384', 'ed25519', 'rsa3072', 'ml-dsa-65']).default('p256'))
     .addOption(passphraseOption());
   common(command, [
     'sallyport enroll https://localhost:8444 --token sallyport1.… --out ./agent-7',
+    'sallyport enroll https://localhost:8444 --token-file - --out ./agent-7',
     'sallyport enroll https://gateway.acme.internal:8444 --token-file ./token --out ./agent-7 --key-algorithm ed25519',
   ]).action(cli.action<EnrollCommandOptions>(enroll));
 }
@@ -54,9 +57,21 @@ async function enroll(call: Call<EnrollCommandOptions>): Promise<void> {
 async function tokenOf({ io, options }: Call<EnrollCommandOptions>): Promise<string> {
   if ((options.token === undefined) === (options.tokenFile === undefined)) throw usage('give either --token or --token-file');
   if (options.token !== undefined) return options.token;
+  if (options.tokenFile === '-') return firstLine(io.stdin);
   try {
     return await readFile(resolve(io.cwd, options.tokenFile ?? ''), 'utf8');
   } catch {
     throw usage(`the token file ${options.tokenFile ?? ''} cannot be read: check its name and mode`);
   }
+}
+
+/** A terminal does not end its input behind the line that was pasted. */
+async function firstLine(input: NodeJS.ReadableStream): Promise<string> {
+  try {
+    for await (const line of createInterface({ input })) return line;
+  } finally {
+    // Or the command would wait for whoever holds the other end.
+    if (input instanceof Readable) input.destroy();
+  }
+  throw usage('there is no token on standard input: pipe in, or paste, what sallyport token create printed');
 }

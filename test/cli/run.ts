@@ -16,6 +16,8 @@ export interface Ran {
 export class Workplace {
   readonly directory: string;
   readonly env: Record<string, string>;
+  /** What the next command finds on its standard input. */
+  readonly typed: string[] = [];
 
   private constructor(directory: string) {
     this.directory = directory;
@@ -34,7 +36,7 @@ export class Workplace {
     const written = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
     const stream = (chunks: Uint8Array[]) => ({ write: (chunk: string | Uint8Array) => chunks.push(Buffer.from(chunk)) });
     const io: CliIo = {
-      stdin: Readable.from([]),
+      stdin: Readable.from(this.typed.splice(0)),
       stdout: stream(written.stdout),
       stderr: stream(written.stderr),
       env: this.env,

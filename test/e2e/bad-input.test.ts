@@ -45,6 +45,7 @@ describe('a wrong command line is refused with 2 and names the next step', () =>
     [['audit', 'verify', '--file', 'missing'], 'cannot be read (ENOENT): check its name and mode'],
     [['audit', 'export', '--out', 'missing/x'], 'cannot be written (ENOENT): name another file with --out'],
     [['enroll', 'https://localhost:9', '--out', 'x'], 'give either --token or --token-file'],
+    [['enroll', 'https://localhost:9', '--token-file', '-', '--out', 'x'], 'there is no token on standard input: pipe in, or paste, what sallyport token create printed'],
     [['serve', '--passphrase-file', 'missing', '--', 'true'], 'the passphrase file missing cannot be read: check its name and mode'],
     [['serve', '--passphrase-file', 'empty', '--', 'true'], 'the passphrase file empty is empty'],
     [['init', '--dir', 'new', '--host', 'bad_host!'], '"bad_host!" is not a host name; give a DNS name without wildcard, or an IP address'],

@@ -68,6 +68,12 @@ describe('a token', () => {
     expect(await agent.call('echo', { text: 'enrolled' })).toBe('enrolled');
   });
 
+  it('may come on standard input, where no list of processes shows it', async () => {
+    const token = await newToken('agent-typed');
+    port.place.typed.push(`${token}\n`, 'left unread');
+    expect(await port.place.run('enroll', gateway.enrollUrl, '--token-file', '-', '--out', 'agent-typed')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^enrolled agent-typed: /) });
+  });
+
   it('of twenty who use it at once serves exactly one, and leaves nothing with the others', async () => {
     const token = await newToken('contended');
     const tried = await Promise.all(Array.from({ length: 20 }, (_, index) => enroll(token, `contended-${index}`)));
