@@ -142,6 +142,9 @@ export class AnswerFilter {
       if (message.error !== undefined && message.result === undefined) return text;
       throw invalidAnswer('a response without an id');
     }
+    // What is neither was looked at by nobody, and of both only one would be.
+    if (message.result === undefined && !isObject(message.error)) throw invalidAnswer('a response without result or error');
+    if (message.result !== undefined && isObject(message.error)) throw invalidAnswer('a response with both result and error');
     const kept = this.#response(message, id, text);
     // What is not recorded is not given; then the request stays open, to be failed.
     this.#options.onAnswered(id, message.error !== undefined);

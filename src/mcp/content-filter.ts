@@ -25,6 +25,10 @@ const withParts = (result: Fields, mayShow: MayShow): Fields => {
   if (Array.isArray(result.content)) {
     const content = keptBlocks(result.content, mayShow);
     if (content !== result.content) kept = { ...kept, content };
+  } else if (isObject(result.content)) {
+    // One block where a list belongs: clients that are not strict take it.
+    const block = keptBlock(result.content, mayShow, 0);
+    if (block !== result.content) kept = { ...kept, content: block === undefined ? [] : block };
   }
   if (Array.isArray(result.messages)) {
     const messages = keptMessages(result.messages, mayShow);

@@ -47,7 +47,7 @@ describe('an answer', () => {
     expect(pending.size).toBe(1);
   });
 
-  it.each(['{', '1', 'null', '{"jsonrpc":"2.0"}', '{"jsonrpc":"2.0","id":null,"result":{}}', '{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}', '{"jsonrpc":"2.0","id":1,"result":[]}'])('that is %s is refused', (text) => {
+  it.each(['{', '1', 'null', '{"jsonrpc":"2.0"}', '{"jsonrpc":"2.0","id":null,"result":{}}', '{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}', '{"jsonrpc":"2.0","id":1,"result":[]}', '{"jsonrpc":"2.0","id":1}', '{"jsonrpc":"2.0","id":1,"tools":[{"name":"rm"}]}', '{"jsonrpc":"2.0","id":1,"error":null}', '{"jsonrpc":"2.0","id":1,"result":{"tools":[]},"error":{"code":1,"message":"rm"}}'])('that is %s is refused', (text) => {
     expect(() => filterOf([[1, list]]).filter.json(text)).toThrow(expect.objectContaining({ code: 'ERR_UPSTREAM_INVALID' }));
   });
 

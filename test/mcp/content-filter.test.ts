@@ -24,6 +24,13 @@ describe('content', () => {
     expect(filter(result([{ type: 'resource_link' }, { type: 'resource_link', uri: ['file:///open'] }, { type: 'resource' }, { type: 'resource', resource: null }, { type: 'resource', resource: { text: 'x' } }]))).toStrictEqual(result([]));
   });
 
+  test('that is one block where a list belongs is looked at like a list', () => {
+    expect(filter(result(link('secret')))).toStrictEqual(result([]));
+    expect(filter(result(embedded('secret')))).toStrictEqual(result([]));
+    const open = result(link('open'));
+    expect(filter(open)).toBe(open);
+  });
+
   test('of a task that is done is looked into, and no deeper', () => {
     expect(filter({ taskId: 't', status: 'completed', result: result([link('secret'), text]) })).toStrictEqual({ taskId: 't', status: 'completed', result: result([text]) });
     const deep = { result: { result: result([link('secret')]) } };
