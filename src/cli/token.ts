@@ -44,7 +44,7 @@ async function createToken(call: Call<TokenOptions>): Promise<void> {
     output.note(
       enrollUrl === undefined
         ? `works once, until ${created.expiresAt.toISOString()}; enrollment is off in sallyport.yaml (gateway.enroll)`
-        : `works once, until ${created.expiresAt.toISOString()}\nnext, on the agent's machine\n  sallyport enroll ${enrollUrl} --token ${created.token} --out ./${created.agent}`,
+        : `works once, until ${created.expiresAt.toISOString()}\nnext, on the agent's machine\n  sallyport enroll ${enrollUrl} --token-file - --out ./${created.agent}\nand paste the token`,
     );
   } finally {
     await deployment.close();

@@ -68,6 +68,13 @@ describe('a token', () => {
     expect(await agent.call('echo', { text: 'enrolled' })).toBe('enrolled');
   });
 
+  it('is shown once, where it can be piped from, and not among the words beside it', async () => {
+    const { stdout, stderr } = await port.place.run('token', 'create', 'agent-shown');
+    expect(stdout).toMatch(/^sallyport1\.[\w-]{43}\.[\w-]{43}\n$/);
+    expect(stderr).toContain('  sallyport enroll https://localhost:8444 --token-file - --out ./agent-shown\nand paste the token\n');
+    expect(stderr).not.toContain('sallyport1.');
+  });
+
   it('may come on standard input, where no list of processes shows it', async () => {
     const token = await newToken('agent-typed');
     port.place.typed.push(`${token}\n`, 'left unread');
