@@ -23,7 +23,7 @@ import { checkSubjectKey } from './key-policy.ts';
 import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import type { CertificateIntent, CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, KeyAlgorithm, SerialHex } from './ports.ts';
-import { createProfiles, ocspProfile } from './profile.ts';
+import { ocspProfile, profilesOfAuthority } from './profile.ts';
 import type { Profile } from './profile.ts';
 import type {
   CertificateKey,
@@ -92,8 +92,7 @@ export class CertificateAuthority {
     publishedAt(options.publicUrl, 'issuing');
     this.#options = options;
     this.#issuance = { store, clock, locks: new KeyedLock(), audited: new WeakSet() };
-    const ttls = { ...(options.defaultTtl === undefined ? {} : { defaultTtl: options.defaultTtl }), ...(options.maxTtl === undefined ? {} : { maxTtl: options.maxTtl }) };
-    this.profiles = createProfiles({ agent: { kind: 'agent', ...ttls }, 'agent-spiffe': { kind: 'agent-spiffe', ...ttls }, ...options.profiles });
+    this.profiles = profilesOfAuthority(options);
     this.#maxLive = options.maxLivePerAgent ?? 2;
     if (!Number.isInteger(this.#maxLive) || this.#maxLive < 1) throw new CaError('ERR_CA_LIMIT', 'maxLivePerAgent must be a whole number from 1');
     this.#refusedKeys = new Set([this.root.id, this.issuing.id, ...(options.refusedSpkiHashes ?? [])]);

@@ -9,6 +9,7 @@ import { commonRules } from './lint-common.ts';
 import type { LintContext, LintFinding, LintRule } from './lint-rule.ts';
 import { CaError } from './errors.ts';
 import { assembleSigned, parseCertificate, verifyCertificateSignature } from './x509/certificate.ts';
+import type { Certificate } from './x509/certificate.ts';
 import { DerReader, equalBytes } from './x509/der.ts';
 
 export type { LintContext, LintFinding, LintRule } from './lint-rule.ts';
@@ -17,17 +18,22 @@ export const lintRules: readonly LintRule[] = [...commonRules, ...certificateAut
 
 /** Before signing: the octets that are about to be signed. */
 export const lintTbs = (tbs: Uint8Array, context: LintContext): readonly LintFinding[] => {
-  let placeholder: Uint8Array;
+  let certificate: Certificate;
   try {
-    const fields = new DerReader(tbs).enter();
-    fields.raw();
-    fields.raw();
-    // The parser wants a whole certificate; its signature is not looked at.
-    placeholder = assembleSigned(tbs, fields.raw(), Uint8Array.of(0));
+    certificate = readTbs(tbs);
   } catch (error) {
     return [unreadable(error)];
   }
-  return lint(placeholder, context);
+  return lintParsed(certificate, context);
+};
+
+/** What is to be signed, or was meant to be, as a certificate whose signature says nothing. Refuses like `parseCertificate`. */
+export const readTbs = (tbs: Uint8Array): Certificate => {
+  const fields = new DerReader(tbs).enter();
+  fields.raw();
+  fields.raw();
+  // The parser wants a whole certificate.
+  return parseCertificate(assembleSigned(tbs, fields.raw(), Uint8Array.of(0)));
 };
 
 /** After signing: the same rules on the certificate, its signature, and that it is what was intended. */
@@ -54,12 +60,17 @@ export const requireClean = (findings: readonly LintFinding[]): void => {
 };
 
 const lint = (der: Uint8Array, context: LintContext): readonly LintFinding[] => {
-  let certificate;
+  let certificate: Certificate;
   try {
     certificate = parseCertificate(der);
   } catch (error) {
     return [unreadable(error)];
   }
+  return lintParsed(certificate, context);
+};
+
+/** The rules alone, without the signature. */
+export const lintParsed = (certificate: Certificate, context: LintContext): readonly LintFinding[] => {
   const kind = context.profile === 'root' || context.profile === 'issuing' ? 'ca' : 'endEntity';
   const findings: LintFinding[] = [];
   for (const rule of lintRules) {

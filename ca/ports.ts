@@ -180,6 +180,11 @@ export interface CaStore {
 
   findCertificates(query: CertificateQuery): Promise<readonly CertificateRecord[]>;
   countCertificates(query: CertificateQuery): Promise<number>;
+  /**
+   * Every certificate in every state, in pages (default 500), ordered by createdAt, then serial, then issuer; the last
+   * page costs as much as the first. A list that cannot be read comes as its raw text, for whoever looks for alterations.
+   */
+  certificatePages(options?: { pageSize?: number }): AsyncIterable<readonly CertificateRecord[]>;
 
   /**
    * issued or unknownIssued → revoked, row and audit event and change feed in one transaction.

@@ -117,6 +117,12 @@ export const createProfile = (name: string, config: ProfileConfig): Profile => {
 export const createProfiles = (configs: Readonly<Record<string, ProfileConfig>> = {}): ReadonlyMap<string, Profile> =>
   new Map(Object.entries({ ...builtinProfiles, ...configs }).map(([name, config]) => [name, createProfile(name, config)]));
 
+/** Those of an authority: lifetimes of the built-in agent profiles, replaced and extended by its own. */
+export const profilesOfAuthority = (options: { readonly defaultTtl?: string | number | undefined; readonly maxTtl?: string | number | undefined; readonly profiles?: Readonly<Record<string, ProfileConfig>> | undefined }): ReadonlyMap<string, Profile> => {
+  const ttls = { ...(options.defaultTtl === undefined ? {} : { defaultTtl: options.defaultTtl }), ...(options.maxTtl === undefined ? {} : { maxTtl: options.maxTtl }) };
+  return createProfiles({ agent: { kind: 'agent', ...ttls }, 'agent-spiffe': { kind: 'agent-spiffe', ...ttls }, ...options.profiles });
+};
+
 /**
  * The OCSP responder's certificate: OCSPSigning and id-pkix-ocsp-nocheck, no other name than its subject. Nobody
  * asks for its status, so its life is short (RFC 6960 §4.2.2.2.1). Not among the profiles an operator may choose.

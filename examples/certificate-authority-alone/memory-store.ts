@@ -51,6 +51,10 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
     },
     findCertificates: find,
     countCertificates: async (query) => (await find({ ...query, limit: certificates.size, offset: 0 })).length,
+    async *certificatePages() {
+      const all = await find({ limit: certificates.size });
+      if (all.length > 0) yield all;
+    },
     revoke: async (keys, reason, at, event) => {
       const revoked = keys
         .map((key) => certificates.get(keyOf(key)))

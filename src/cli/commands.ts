@@ -14,6 +14,7 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['revoke', async () => (await import('./revoke.ts')).registerRevoke],
   ['inventory', async () => (await import('./inventory.ts')).registerInventory],
   ['crl', async () => (await import('./crl.ts')).registerCrl],
+  ['ca', async () => (await import('./ca.ts')).registerCa],
   ['verify', async () => (await import('./verify.ts')).registerVerify],
   ['policy', async () => (await import('./policy.ts')).registerPolicy],
   ['tools', async () => (await import('./tools.ts')).registerTools],

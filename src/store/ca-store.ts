@@ -3,7 +3,7 @@ import type { Kysely } from 'kysely';
 import { CaError } from '../../ca/errors.ts';
 import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
 import { createIssuedBatch, insertIntents, noIntent } from './issuance-batches.ts';
-import { matching, recordOfRow, textList } from './certificate-rows.ts';
+import { certificatePages, matching, recordOfRow, textList } from './certificate-rows.ts';
 import type { Database } from './database.ts';
 import { revokedPages, revokeCertificates } from './revocations.ts';
 import type { Schema, TokenTable } from './schema.ts';
@@ -77,6 +77,8 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
         ).executeTakeFirstOrThrow();
         return counted.count;
       }),
+
+    certificatePages: (options) => certificatePages(reading, options?.pageSize),
 
     revoke: (keys, reason, at, event) => queue.run((change) => revokeCertificates(change, { keys, reason, at, event })),
 

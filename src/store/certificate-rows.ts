@@ -1,6 +1,6 @@
 /** Certificate records to rows and back, and queries over them. */
 import { sql } from 'kysely';
-import type { SelectQueryBuilder } from 'kysely';
+import type { Kysely, SelectQueryBuilder } from 'kysely';
 import type { CertificateIntent, CertificateQuery, CertificateRecord } from '../../ca/ports.ts';
 import type { StoreKind } from './database.ts';
 import type { CertificateTable, Schema } from './schema.ts';
@@ -52,6 +52,35 @@ export const recordOfRow = (row: CertificateTable): CertificateRecord => ({
   revocationReason: row.revocation_reason ?? undefined,
   firstSeenAt: dateOf(row.first_seen_at),
 });
+
+/** A row that somebody else may have written: what is no list of texts becomes a list of that one text. */
+export const recordOfAnyRow = (row: CertificateTable): CertificateRecord => {
+  const list = (json: string): string => {
+    try {
+      const value: unknown = JSON.parse(json);
+      if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return json;
+    } catch {
+      // Not even JSON.
+    }
+    return JSON.stringify([json]);
+  };
+  return recordOfRow({ ...row, organizational_units: list(row.organizational_units), dns_names: list(row.dns_names) });
+};
+
+/** Every row in pages. Each starts after the last row of the one before, so that none is skipped and the end is as near as the start. */
+export async function* certificatePages(reading: <T>(read: (db: Kysely<Schema>) => Promise<T>) => Promise<T>, pageSize = 500): AsyncGenerator<readonly CertificateRecord[]> {
+  let last: CertificateTable | undefined;
+  for (;;) {
+    const after = last;
+    const rows = await reading((db) => {
+      const ordered = db.selectFrom('certificate').selectAll().orderBy('created_at').orderBy('serial').orderBy('issuer_id').limit(pageSize);
+      return (after === undefined ? ordered : ordered.where(sql<boolean>`(created_at, serial, issuer_id) > (${after.created_at}, ${after.serial}, ${after.issuer_id})`)).execute();
+    });
+    if (rows.length > 0) yield rows.map(recordOfAnyRow);
+    if (rows.length < pageSize) return;
+    last = rows.at(-1);
+  }
+}
 
 /** Lists are written by us as JSON text. */
 export const textList = (json: string): readonly string[] => JSON.parse(json) as readonly string[];

@@ -69,6 +69,29 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         expect(await store.ca.countCertificates({})).toBe(3);
       });
 
+      it('goes through every certificate in pages of any size, each once and in order', async () => {
+        const store = await open();
+        const same = anIntent({ serial: '0a' });
+        const intents = [anIntent({ createdAt: later(2) }), anIntent({ serial: '0b' }), same, { ...same, issuerId: 'ff'.repeat(32) }, anIntent({ createdAt: later(1) })];
+        for (const intent of intents) await store.ca.recordIntent(intent);
+        const keyOf = ({ issuerId: issuer, serial }: { readonly issuerId: string; readonly serial: string }): string => `${issuer}:${serial}`;
+        const inOrder = [intents[2], intents[3], intents[1], intents[4], intents[0]].map((intent) => keyOf(intent ?? same));
+        for (const pageSize of [1, 2, 5, 6]) {
+          const pages: (readonly CertificateRecord[])[] = [];
+          for await (const page of store.ca.certificatePages({ pageSize })) pages.push(page);
+          expect(pages.flat().map(keyOf)).toEqual(inOrder);
+          expect(Math.max(...pages.map(({ length }) => length))).toBe(Math.min(pageSize, 5));
+        }
+      });
+
+      it('shows whoever looks for alterations a list that is none as its text', async () => {
+        const url = await underTest.createUrl();
+        const store = await openAt(url);
+        await store.ca.recordIntent(anIntent());
+        await underTest.execute(url, "UPDATE certificate SET organizational_units = '{', dns_names = '[1]'");
+        for await (const [record] of store.ca.certificatePages()) expect(record).toMatchObject({ organizationalUnits: ['{'], dnsNames: ['[1]'] });
+      });
+
       it('stores a certificate only for a recorded intent', async () => {
         const store = await open();
         const intent = anIntent();

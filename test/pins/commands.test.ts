@@ -21,6 +21,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['revoke', '[name] | --serial <hex> | --thumbprint <hex> | --reason <reason> | --passphrase-file <file>'],
   ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format>'],
   ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
+  ['ca audit', '--no-log'],
   ['verify', '<files...> | --trust <file> | --crl <file> | --at <time> | --purpose <purpose> | --on-unknown-status <word>'],
   ['policy check', '<file>'],
   ['policy explain', '--cert <file> | --tool <name> | --resource <uri> | --prompt <name> | --upstream <name> | --arguments <json> | --policy <file>'],

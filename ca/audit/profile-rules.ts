@@ -1,0 +1,48 @@
+/** Which rules an old certificate can be held to: its profile may have been changed, or be gone. Pure. */
+import { lintParsed } from '../lint.ts';
+import type { LintFinding } from '../lint.ts';
+import type { CertificateRecord } from '../ports.ts';
+import { createProfile, ocspProfile } from '../profile.ts';
+import type { Profile, ProfileKind } from '../profile.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { EXTENDED_KEY_USAGE } from '../x509/extension.ts';
+import { roleOf } from './row.ts';
+
+export interface RuleFindings {
+  /** Broken whatever the profile says. */
+  readonly broken: readonly LintFinding[];
+  /** Not what the profile of today would give. */
+  readonly outsideProfile: readonly LintFinding[];
+}
+
+/** An operator may change these between two certificates. */
+const changeable: ReadonlySet<string> = new Set(['lifetime', 'noRevAvailByProfile']);
+
+/** `live`: only what is still valid is compared with the profile of today. */
+export const rulesBroken = (
+  record: CertificateRecord,
+  certificate: Certificate,
+  context: { readonly issuer: Certificate | undefined; readonly profiles: ReadonlyMap<string, Profile>; readonly live: boolean },
+): RuleFindings => {
+  const { issuer, profiles, live } = context;
+  const role = roleOf(record);
+  const configured = role === 'ca' ? (record.profile === 'root' ? 'root' : 'issuing') : role === 'ocsp' ? ocspProfile : profiles.get(record.profile);
+  const findings = lintParsed(certificate, { issuer, profile: configured ?? profileLike(certificate) });
+  return {
+    broken: findings.filter(({ rule }) => !changeable.has(rule)),
+    outsideProfile: live && configured !== undefined ? findings.filter(({ rule }) => changeable.has(rule)) : [],
+  };
+};
+
+/** The profile is no longer configured: the kind is read off the certificate, and the rules of that kind remain. */
+const profileLike = ({ extendedKeyUsage }: Certificate): Profile => {
+  const client = extendedKeyUsage?.includes(EXTENDED_KEY_USAGE.clientAuth) === true;
+  const server = extendedKeyUsage?.includes(EXTENDED_KEY_USAGE.serverAuth) === true;
+  return gone[client && server ? 'agent-spiffe' : server ? 'server' : 'agent'];
+};
+
+const gone: Readonly<Record<ProfileKind, Profile>> = {
+  agent: createProfile('gone', { kind: 'agent' }),
+  'agent-spiffe': createProfile('gone', { kind: 'agent-spiffe' }),
+  server: createProfile('gone', { kind: 'server' }),
+};
