@@ -5,7 +5,8 @@
 import { CaError } from './errors.ts';
 import type { CaStore, CertificateIntent, CertificateRecord } from './ports.ts';
 import type { Profile } from './profile.ts';
-import { allCertificates, compromises, wholeSecond } from './revocation.ts';
+import { allCertificates, compromises } from './revocation.ts';
+import { wholeSecond } from './revocation-selector.ts';
 import type { CertificateKey } from './requests.ts';
 
 export interface Admission {

@@ -33,13 +33,17 @@ import type {
   IssuerName,
   IssueRequest,
   IssueServerRequest,
+  ReleaseResult,
+  ReleaseSelector,
   RenewRequest,
+  RevocationPreview,
   RevokeOptions,
   RevokeResult,
   RevokeSelector,
   TokenRequest,
 } from './requests.ts';
-import { revokeSelected } from './revocation.ts';
+import { releaseSelected } from './release.ts';
+import { previewRevocation, revokeSelected } from './revocation.ts';
 import { checkAgentName, checkOrganizationalUnits, checkTrustDomain } from './subject-rules.ts';
 import { spkiOf } from './x509/algorithm.ts';
 import { parseCsr, verifyCsr } from './x509/csr.ts';
@@ -222,10 +226,19 @@ export class CertificateAuthority {
   async revoke(selector: RevokeSelector, options: RevokeOptions = {}): Promise<RevokeResult> {
     const { store, clock } = this.#options;
     const result = await revokeSelected({ store, clock, sleep: (ms) => sleep(ms), intentPatienceMs: Math.min(2_000, this.#intentPatienceMs) }, selector, options);
-    const issuers = new Set(result.revoked.map((record) => record.issuerId));
-    for (const issuer of [this.issuing, this.root]) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
-    // The change feed says it too, perhaps a moment later.
-    for (const record of result.revoked) this.ocsp?.forget(record);
+    this.#statusChanged(result.revoked);
+    return result;
+  }
+
+  /** What `revoke` would do with this selection and reason, without doing it. */
+  async previewRevocation(selector: RevokeSelector, options: Pick<RevokeOptions, 'reason'> = {}): Promise<RevocationPreview> {
+    return previewRevocation(this.#options, selector, options);
+  }
+
+  /** Lifts holds: the certificates are good again, at every enforcement point and from the next CRL on. */
+  async release(selector: ReleaseSelector, options: Pick<RevokeOptions, 'actor'> = {}): Promise<ReleaseResult> {
+    const result = await releaseSelected(this.#options, selector, options);
+    this.#statusChanged(result.released);
     return result;
   }
 
@@ -319,6 +332,13 @@ export class CertificateAuthority {
 
   get #intentPatienceMs(): number {
     return this.#options.intentPatienceMs ?? 60_000;
+  }
+
+  #statusChanged(records: readonly CertificateRecord[]): void {
+    const issuers = new Set(records.map((record) => record.issuerId));
+    for (const issuer of [this.issuing, this.root]) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
+    // The change feed says it too, perhaps a moment later.
+    for (const record of records) this.ocsp?.forget(record);
   }
 
   #createResponder(directory: string | undefined): OcspResponder {

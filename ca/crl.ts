@@ -5,7 +5,7 @@ import { writeDurably } from './durable-file.ts';
 import { CaError } from './errors.ts';
 import { crlPublished } from './events.ts';
 import type { Issuer } from './hierarchy.ts';
-import type { CaStore, Clock, CrlRecord, RevokedSerial } from './ports.ts';
+import type { CaStore, Clock, CrlRecord, RevocationReason, RevokedSerial } from './ports.ts';
 import { signatureAlgorithmFor } from './x509/algorithm.ts';
 import { assembleSigned } from './x509/certificate.ts';
 import { CrlEntryBuffer, encodeTbsCrl, parseCrl, verifyCrl } from './x509/crl.ts';
@@ -115,7 +115,7 @@ export class CrlPublisher {
         if (!this.#isPast(revoked, latest)) entries.add(revoked);
       }
     }
-    continuity.finish();
+    await this.#checkGone(continuity.finish());
 
     const crlNumber = await this.#nextNumber(latest);
     const nextUpdate = new Date(thisUpdate.getTime() + lifetimeSeconds * 1_000);
@@ -132,6 +132,17 @@ export class CrlPublisher {
     const checked = this.#verify(der, thisUpdate);
     if (checked.entryCount !== entries.count || checked.crlNumber !== crlNumber) throw new CaError('ERR_CRL_INVALID', 'the new CRL does not read back as it was written; it is not published');
     return { issuerId: issuer.id, crlNumber, thisUpdate, nextUpdate, entries: entries.count, der };
+  }
+
+  /** A hold may end, on record: a hold that the store has merely forgotten may not. */
+  async #checkGone(gone: readonly GoneEntry[]): Promise<void> {
+    const { issuer, store } = this.#options;
+    for (const { serial, reason, revokedAt } of gone) {
+      const [record] = reason === 'certificateHold' ? await store.findCertificates({ issuerId: issuer.id, serial, limit: 1 }) : [];
+      if (record?.releasedAt === undefined || record.releasedAt.getTime() < revokedAt * 1_000) {
+        throw new CaError('ERR_CRL_INVALID', 'the store no longer knows a revocation that the last CRL lists; restore the newest backup before publishing', { facts: { serial } });
+      }
+    }
   }
 
   /** Strictly later than the last by at least a second, because verifiers keep the first of two CRLs of one second. */
@@ -176,12 +187,20 @@ export class CrlPublisher {
   }
 }
 
+interface GoneEntry {
+  readonly serial: string;
+  readonly reason: RevocationReason | undefined;
+  /** Seconds since 1970. */
+  readonly revokedAt: number;
+}
+
 /**
  * Everything the last CRL lists must still be known to the store: a revoked certificate that drops
  * off the list is good again to every relying party. Both lists are in order of serials.
  */
 class Continuity {
   readonly #cursor: CrlEntryCursor | undefined;
+  readonly #gone: GoneEntry[] = [];
   #awaited: string | undefined;
 
   constructor(previous: Crl | undefined) {
@@ -190,13 +209,19 @@ class Continuity {
   }
 
   saw({ serial }: RevokedSerial): void {
-    if (this.#awaited === undefined || serial < this.#awaited) return;
-    if (serial !== this.#awaited) this.#refuse(this.#awaited);
-    this.#advance();
+    while (this.#awaited !== undefined && this.#awaited < serial) this.#miss(this.#awaited);
+    if (serial === this.#awaited) this.#advance();
   }
 
-  finish(): void {
-    if (this.#awaited !== undefined) this.#refuse(this.#awaited);
+  /** What the store has not shown. */
+  finish(): readonly GoneEntry[] {
+    while (this.#awaited !== undefined) this.#miss(this.#awaited);
+    return this.#gone;
+  }
+
+  #miss(serial: string): void {
+    this.#gone.push({ serial, reason: this.#cursor?.reason, revokedAt: this.#cursor?.revokedAt ?? 0 });
+    this.#advance();
   }
 
   #advance(): void {
@@ -204,9 +229,5 @@ class Continuity {
       this.#cursor?.next() === true
         ? Buffer.from(this.#cursor.der.buffer, this.#cursor.der.byteOffset + this.#cursor.serialOffset, this.#cursor.serialLength).toString('hex').replace(/^(?:00)+(?=..)/, '')
         : undefined;
-  }
-
-  #refuse(serial: string): never {
-    throw new CaError('ERR_CRL_INVALID', 'the store no longer knows a revocation that the last CRL lists; restore the newest backup before publishing', { facts: { serial } });
   }
 }

@@ -62,6 +62,8 @@ export type CaErrorCode =
   | 'ERR_CA_CERTIFICATE_UNKNOWN'
   | 'ERR_CA_ALREADY_REVOKED'
   | 'ERR_CA_REASON'
+  | 'ERR_CA_SELECTION'
+  | 'ERR_CA_NOT_HELD'
   // Enrollment
   | 'ERR_TOKEN_INVALID'
   | 'ERR_TOKEN_SPENT'

@@ -87,6 +87,15 @@ export const certificateRevoked = (record: CertificateRecord, reason: Revocation
   thumbprint: record.thumbprint,
 });
 
+export const certificateReleased = (record: CertificateRecord, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'certificate.released',
+  outcome: 'done',
+  time,
+  actor,
+  ...factsOf(record),
+  thumbprint: record.thumbprint,
+});
+
 export const crlPublished = (crl: CrlRecord, name: IssuerName, { time, actor }: Circumstances): AuditEvent => ({
   action: 'crl.published',
   outcome: 'done',

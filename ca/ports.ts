@@ -76,6 +76,8 @@ export interface CertificateRecord extends CertificateIntent {
   readonly der: Uint8Array | undefined;
   readonly revokedAt: Date | undefined;
   readonly revocationReason: RevocationReason | undefined;
+  /** When a hold was last lifted. */
+  readonly releasedAt: Date | undefined;
   /** Set by the gateway when it first accepted this certificate. */
   readonly firstSeenAt: Date | undefined;
 }
@@ -88,6 +90,13 @@ export interface CertificateQuery {
   readonly issuerId?: IssuerId;
   readonly states?: readonly CertificateState[];
   readonly organizationalUnit?: string;
+  readonly profile?: string;
+  /** Only revoked ones, for one of these reasons. */
+  readonly revocationReasons?: readonly RevocationReason[];
+  /** Issued (createdAt) at or after this instant. */
+  readonly createdFrom?: Date;
+  /** Issued (createdAt) before this instant. */
+  readonly createdBefore?: Date;
   /** notAfter at or after this instant. */
   readonly validAt?: Date;
   /** notAfter before this instant. */
@@ -187,8 +196,8 @@ export interface CaStore {
   certificatePages(options?: { pageSize?: number }): AsyncIterable<readonly CertificateRecord[]>;
 
   /**
-   * issued or unknownIssued → revoked, row and audit event and change feed in one transaction.
-   * Serials already revoked or unknown are left out of the answer. `changeSeq` is the feed's number of the last change.
+   * issued or unknownIssued → revoked, row and audit event and change feed in one transaction; a hold
+   * gives way to any other reason. Serials otherwise revoked or unknown are left out of the answer. `changeSeq` is the feed's number of the last change.
    */
   revoke(
     keys: readonly { issuerId: IssuerId; serial: SerialHex }[],
@@ -196,6 +205,16 @@ export interface CaStore {
     at: Date,
     event: (record: CertificateRecord) => AuditEvent,
   ): Promise<{ readonly revoked: readonly CertificateRecord[]; readonly changeSeq: number }>;
+  /**
+   * Lifts holds: back to issued or unknownIssued, with the same care as `revoke`. Left out of the answer
+   * is what is not revoked, what is revoked for another reason, and what has the SubjectPublicKeyInfo of
+   * a certificate revoked for keyCompromise, cACompromise or aACompromise. `event` gets the record as it is then.
+   */
+  release(
+    keys: readonly { issuerId: IssuerId; serial: SerialHex }[],
+    at: Date,
+    event: (record: CertificateRecord) => AuditEvent,
+  ): Promise<{ readonly released: readonly CertificateRecord[]; readonly changeSeq: number }>;
   /** Every revoked certificate of an issuer, in pages, ordered by serial. Default page 1,000: larger ones stay alive long enough for the garbage collector to stall the event loop. */
   revokedSerials(issuerId: IssuerId, options?: { pageSize?: number }): AsyncIterable<readonly RevokedSerial[]>;
 

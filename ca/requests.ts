@@ -78,13 +78,37 @@ export interface IssuedCertificate extends CertificateKey {
   readonly privateKey: KeyObject | undefined;
 }
 
-/** Which certificates to revoke. `agent` takes every live one of that name; the others also reach expired ones. */
-export type RevokeSelector = { readonly agent: string } | { readonly serial: SerialHex; readonly issuerId?: IssuerId } | { readonly thumbprint: string };
+/**
+ * Which certificates to revoke: those that match everything that is given. `serial`, `thumbprint` and
+ * `spkiHash` also reach expired ones; certificates of CAs are only reached by one of these or by `agent`.
+ */
+export interface RevokeSelector {
+  readonly agent?: string;
+  readonly serial?: SerialHex;
+  readonly thumbprint?: string;
+  /** Hex SHA-256 of the SubjectPublicKeyInfo. */
+  readonly spkiHash?: string;
+  readonly organizationalUnit?: string;
+  readonly issuerId?: IssuerId;
+  readonly profile?: string;
+  /** Issued at or after this instant. */
+  readonly issuedFrom?: Date;
+  /** Issued before this instant. */
+  readonly issuedBefore?: Date;
+}
 
 export interface RevokeOptions {
-  /** Default `unspecified`. */
+  /** Default `unspecified`. `certificateHold` can be taken back with `release`, or made final with another reason. */
   readonly reason?: RevocationReason;
   readonly actor?: string;
+  /** Called after each transaction of at most 200 certificates. */
+  readonly onProgress?: (progress: { readonly done: number; readonly of: number }) => void;
+}
+
+/** What `revoke` would do now. */
+export interface RevocationPreview {
+  readonly due: readonly CertificateRecord[];
+  readonly alreadyRevoked: readonly CertificateRecord[];
 }
 
 export interface RevokeResult {
@@ -92,6 +116,15 @@ export interface RevokeResult {
   /** Certificates of the selection that had been revoked before. */
   readonly alreadyRevoked: readonly CertificateRecord[];
   /** Position in the change feed; every enforcement point that acknowledged it enforces this revocation. */
+  readonly changeSeq: number;
+}
+
+/** Whose hold to lift: every one of an agent, or one certificate. */
+export type ReleaseSelector = Pick<RevokeSelector, 'agent' | 'serial' | 'issuerId' | 'thumbprint'>;
+
+export interface ReleaseResult {
+  readonly released: readonly CertificateRecord[];
+  /** As that of `RevokeResult`. */
   readonly changeSeq: number;
 }
 

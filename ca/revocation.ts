@@ -1,9 +1,9 @@
-/** Revoking: by agent, serial or thumbprint, without missing what is being issued at this moment. */
+/** Revoking what is selected, without missing what is being issued at this moment. */
 import { CaError } from './errors.ts';
 import { certificateRevoked, certificateUnknownIssued } from './events.ts';
 import type { CaStore, CertificateQuery, CertificateRecord, Clock, RevocationReason } from './ports.ts';
-import type { RevokeOptions, RevokeResult, RevokeSelector } from './requests.ts';
-import { serialFromHex, serialToHex } from './x509/serial.ts';
+import type { RevocationPreview, RevokeOptions, RevokeResult, RevokeSelector } from './requests.ts';
+import { describeSelector, isChosen, queryOf } from './revocation-selector.ts';
 
 /** RFC 5280 §5.3.1, without `removeFromCRL`, which undoes a hold in a delta CRL. */
 export const revocationReasons: readonly RevocationReason[] = [
@@ -29,6 +29,9 @@ export interface RevocationWorld {
   readonly intentPatienceMs: number;
 }
 
+/** Certificates of one transaction: what a crash leaves is revoked whole or not at all, and the write queue stays free for others. */
+const portionSize = 200;
+
 /** Every certificate of a query, page by page. */
 export const allCertificates = async (store: CaStore, query: Omit<CertificateQuery, 'limit' | 'offset'>): Promise<readonly CertificateRecord[]> => {
   const pageSize = 1_000;
@@ -40,28 +43,44 @@ export const allCertificates = async (store: CaStore, query: Omit<CertificateQue
   }
 };
 
+/** What would be revoked and what is already, at this moment. */
+export const previewRevocation = async (
+  { store, clock }: Pick<RevocationWorld, 'store' | 'clock'>,
+  selector: RevokeSelector,
+  options: Pick<RevokeOptions, 'reason'>,
+): Promise<RevocationPreview> => {
+  const reason = checkedReason(options.reason);
+  const found = (await allCertificates(store, queryOf(selector, clock.now()))).filter(isChosen(selector));
+  const due = found.filter(isDue(reason));
+  const alreadyRevoked = found.filter((record) => record.state === 'revoked' && !isDue(reason)(record));
+  if (due.length === 0) refuseEmpty(selector, alreadyRevoked, found.some(({ state }) => state === 'intent'));
+  return { due, alreadyRevoked };
+};
+
 /**
  * Revokes at once what is issued. What is still an intent may become a certificate a moment later,
  * in another process even: it is waited for, and when nobody finishes it, declared unknown and revoked.
  */
 export const revokeSelected = async (world: RevocationWorld, selector: RevokeSelector, options: RevokeOptions): Promise<RevokeResult> => {
   const { store, clock } = world;
-  const reason = options.reason ?? 'unspecified';
-  if (!revocationReasons.includes(reason)) throw new CaError('ERR_CA_REASON', `${JSON.stringify(reason)} is not a revocation reason; use one of ${revocationReasons.join(', ')}`);
+  const reason = checkedReason(options.reason);
   const actor = options.actor ?? 'ca';
   const query = queryOf(selector, clock.now());
+  const chosen = isChosen(selector);
 
   const revoked: CertificateRecord[] = [];
-  let found = await allCertificates(store, query);
-  const alreadyRevoked = found.filter((record) => record.state === 'revoked');
+  let found = (await allCertificates(store, query)).filter(chosen);
+  const alreadyRevoked = found.filter((record) => record.state === 'revoked' && !isDue(reason)(record));
   let changeSeq = 0;
   for (let waitedMs = 0; ; waitedMs += 20) {
-    const due = found.filter((record) => record.state === 'issued' || record.state === 'unknownIssued');
-    if (due.length > 0) {
+    const due = found.filter(isDue(reason));
+    for (let from = 0; from < due.length; from += portionSize) {
       const at = clock.now();
-      const done = await store.revoke(due, reason, at, (record) => certificateRevoked(record, reason, { time: at, actor }));
+      const portion = due.slice(from, from + portionSize);
+      const done = await store.revoke(portion, reason, at, (record) => certificateRevoked(record, reason, { time: at, actor }));
       revoked.push(...done.revoked);
       changeSeq = Math.max(changeSeq, done.changeSeq);
+      options.onProgress?.({ done: from + portion.length, of: due.length });
     }
     const pending = found.filter((record) => record.state === 'intent');
     // Look again after each change: an intent from between the look and the change was admitted before it.
@@ -70,25 +89,26 @@ export const revokeSelected = async (world: RevocationWorld, selector: RevokeSel
       const last = Math.max(...pending.map((record) => record.createdAt.getTime()));
       await store.recoverIntents(new Date(last + 1), (record) => certificateUnknownIssued(record, { time: clock.now(), actor }));
     } else if (pending.length > 0) await world.sleep(20);
-    found = await allCertificates(store, { ...query, states: ['intent', 'issued', 'unknownIssued'] });
+    found = (await allCertificates(store, { ...query, states: ['intent', 'issued', 'unknownIssued'] })).filter(chosen);
   }
-  if (revoked.length === 0) refuseEmpty(selector, alreadyRevoked);
+  if (revoked.length === 0) refuseEmpty(selector, alreadyRevoked, false);
   return { revoked, alreadyRevoked, changeSeq };
 };
 
-const queryOf = (selector: RevokeSelector, now: Date): Omit<CertificateQuery, 'limit' | 'offset'> => {
-  if ('agent' in selector) return { agent: selector.agent, validAt: wholeSecond(now) };
-  if ('thumbprint' in selector) return { thumbprint: selector.thumbprint.replaceAll(':', '').toLowerCase() };
-  const serial = serialToHex(serialFromHex(selector.serial));
-  return selector.issuerId === undefined ? { serial } : { serial, issuerId: selector.issuerId };
+const checkedReason = (reason: RevocationReason = 'unspecified'): RevocationReason => {
+  if (revocationReasons.includes(reason)) return reason;
+  throw new CaError('ERR_CA_REASON', `${JSON.stringify(reason)} is not a revocation reason; use one of ${revocationReasons.join(', ')}`);
 };
 
-/** notAfter is inclusive: within its last second a certificate still lives. */
-export const wholeSecond = (now: Date): Date => new Date(Math.floor(now.getTime() / 1_000) * 1_000);
+/** A hold may be made final; a final revocation stays as it is. */
+const isDue =
+  (reason: RevocationReason) =>
+  (record: CertificateRecord): boolean =>
+    record.state === 'issued' || record.state === 'unknownIssued' || (record.state === 'revoked' && record.revocationReason === 'certificateHold' && reason !== 'certificateHold');
 
-const refuseEmpty = (selector: RevokeSelector, alreadyRevoked: readonly CertificateRecord[]): never => {
-  const what = 'agent' in selector ? `agent ${JSON.stringify(selector.agent)}` : 'thumbprint' in selector ? `thumbprint ${selector.thumbprint}` : `serial ${selector.serial}`;
-  const facts = { ...selector };
+const refuseEmpty = (selector: RevokeSelector, alreadyRevoked: readonly CertificateRecord[], pending: boolean): void => {
+  if (pending) return;
+  const { what, facts } = describeSelector(selector);
   if (alreadyRevoked.length > 0) throw new CaError('ERR_CA_ALREADY_REVOKED', `${what} is revoked already; see sallyport inventory --status revoked`, { facts });
-  throw new CaError('ERR_CA_CERTIFICATE_UNKNOWN', `${what} has no ${'agent' in selector ? 'live ' : ''}certificate here; see sallyport inventory`, { facts });
+  throw new CaError('ERR_CA_CERTIFICATE_UNKNOWN', `${what} has no certificate here that could be revoked; see sallyport inventory`, { facts });
 };

@@ -148,6 +148,8 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_CA_CERTIFICATE_UNKNOWN: row(404, -32602, 1, 'no such certificate'),
   ERR_CA_ALREADY_REVOKED: row(409, -32602, 1, 'already revoked'),
   ERR_CA_REASON: row(400, -32602, 2, 'unknown revocation reason'),
+  ERR_CA_SELECTION: row(400, -32602, 2, 'nothing says which certificates'),
+  ERR_CA_NOT_HELD: row(409, -32602, 1, 'not on hold'),
   ERR_TOKEN_INVALID: row(403, -32602, 3, 'the enrollment token is not valid'),
   ERR_TOKEN_SPENT: row(403, -32602, 3, 'the enrollment token is not valid'),
   ERR_TOKEN_EXPIRED: row(403, -32602, 3, 'the enrollment token is not valid'),

@@ -25,6 +25,10 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
         (['agent', 'serial', 'thumbprint', 'spkiHash', 'issuerId'] as const).every((name) => query[name] === undefined || query[name] === record[name]) &&
         (query.states === undefined || query.states.includes(record.state)) &&
         (query.organizationalUnit === undefined || record.organizationalUnits.includes(query.organizationalUnit)) &&
+        (query.profile === undefined || query.profile === record.profile) &&
+        (query.revocationReasons === undefined || (record.revocationReason !== undefined && query.revocationReasons.includes(record.revocationReason))) &&
+        (query.createdFrom === undefined || record.createdAt >= query.createdFrom) &&
+        (query.createdBefore === undefined || record.createdAt < query.createdBefore) &&
         (query.validAt === undefined || record.notAfter >= query.validAt) &&
         (query.expiresBefore === undefined || record.notAfter < query.expiresBefore))
       .toSorted((a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.serial < b.serial ? -1 : 1))
@@ -34,7 +38,7 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
     events,
     recordIntent: async (intent) => {
       if (certificates.has(keyOf(intent))) throw new CaError('ERR_STORE_DUPLICATE_SERIAL', 'the serial exists already: draw another');
-      certificates.set(keyOf(intent), { ...intent, state: 'intent', thumbprint: undefined, der: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined });
+      certificates.set(keyOf(intent), { ...intent, state: 'intent', thumbprint: undefined, der: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined, releasedAt: undefined });
     },
     recordIssued: async ({ der, thumbprint, ...key }, event) => {
       change(key, { state: 'issued', der, thumbprint });
@@ -58,11 +62,22 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
     revoke: async (keys, reason, at, event) => {
       const revoked = keys
         .map((key) => certificates.get(keyOf(key)))
-        .filter((record) => record?.state === 'issued' || record?.state === 'unknownIssued')
+        .filter((record) => record?.state === 'issued' || record?.state === 'unknownIssued' || (record?.revocationReason === 'certificateHold' && reason !== 'certificateHold'))
         .flatMap((record) => (record && change(record, { state: 'revoked', revokedAt: at, revocationReason: reason })) ?? []);
       events.push(...revoked.map(event));
       changes += revoked.length;
       return { revoked, changeSeq: changes };
+    },
+    release: async (keys, at, event) => {
+      const compromised = (record: CertificateRecord): boolean =>
+        [...certificates.values()].some(({ spkiHash, revocationReason: why }) => spkiHash === record.spkiHash && (why === 'keyCompromise' || why === 'cACompromise' || why === 'aACompromise'));
+      const released = keys
+        .flatMap((key) => certificates.get(keyOf(key)) ?? [])
+        .filter((record) => record.revocationReason === 'certificateHold' && !compromised(record))
+        .flatMap((record) => change(record, { state: record.der === undefined ? 'unknownIssued' : 'issued', revokedAt: undefined, revocationReason: undefined, releasedAt: at }) ?? []);
+      events.push(...released.map(event));
+      changes += released.length;
+      return { released, changeSeq: changes };
     },
     async *revokedSerials(issuerId) {
       const all = await find({ issuerId, states: ['revoked'], limit: certificates.size });

@@ -21,7 +21,7 @@ export const createMemoryCaStore = (): CaStore => {
   };
   const store: Issuing = {
     recordIntent: async (intent: CertificateIntent) => {
-      put({ ...intent, state: 'intent', thumbprint: undefined, der: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined });
+      put({ ...intent, state: 'intent', thumbprint: undefined, der: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined, releasedAt: undefined });
     },
     recordIssued: async ({ serial, der, thumbprint }) => {
       const intent = bySerial.get(serial);

@@ -157,7 +157,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const source = new StoreSource({
     store: store.ca, changes: store.changes, issuers: [authority.issuing.id, authority.root.id], index, clock,
     onApplied: (change) => {
-      // Before the change is acknowledged, so that nobody is told good once revoke has returned.
+      // Before the change is acknowledged, so that nobody is told good once revoke has returned, nor revoked once release has.
       authority.ocsp?.forget(change);
       const { cutTotal } = gateway.listener.connections;
       const facts = { connectionsCut: cutTotal - cutBefore, millis: Math.max(0, clock.now().getTime() - change.at.getTime()) };

@@ -12,6 +12,7 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['client-config', async () => (await import('./client-config.ts')).registerClientConfig],
   ['export', async () => (await import('./export.ts')).registerExport],
   ['revoke', async () => (await import('./revoke.ts')).registerRevoke],
+  ['release', async () => (await import('./release.ts')).registerRelease],
   ['inventory', async () => (await import('./inventory.ts')).registerInventory],
   ['crl', async () => (await import('./crl.ts')).registerCrl],
   ['ca', async () => (await import('./ca.ts')).registerCa],

@@ -8,9 +8,9 @@ import { common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatTable } from './output.ts';
 
-export type CertificateStatus = 'live' | 'expired' | 'revoked' | 'unknownIssued' | 'intent';
+export type CertificateStatus = 'live' | 'expired' | 'held' | 'revoked' | 'unknownIssued' | 'intent';
 
-const statuses: readonly CertificateStatus[] = ['live', 'expired', 'revoked', 'unknownIssued', 'intent'];
+const statuses: readonly CertificateStatus[] = ['live', 'expired', 'held', 'revoked', 'unknownIssued', 'intent'];
 
 interface InventoryOptions {
   readonly status?: CertificateStatus;
@@ -86,6 +86,7 @@ function rowOf(record: CertificateRecord, now: Date) {
 type Row = ReturnType<typeof rowOf>;
 
 function statusOf(record: CertificateRecord, now: Date): CertificateStatus {
+  if (record.revocationReason === 'certificateHold') return 'held';
   if (record.state !== 'issued') return record.state;
   // notAfter is inclusive, and certificates count in seconds.
   return now.getTime() >= record.notAfter.getTime() + 1_000 ? 'expired' : 'live';

@@ -1,85 +1,130 @@
 /** `sallyport revoke`: durable first, then every gateway, then the CRL. */
 import { Option } from 'commander';
 import { revocationReasons } from '../../ca/index.ts';
-import type { CertificateRecord, RevocationReason, RevokeSelector } from '../../ca/index.ts';
+import type { CertificateRecord, RevocationPreview, RevocationReason, RevokeSelector } from '../../ca/index.ts';
 import { openDeployment } from '../app/deployment.ts';
+import type { ExitCode } from '../errors.ts';
 import { waitUntilApplied } from '../store/changes.ts';
 import type { Applied } from '../store/changes.ts';
+import { certificateOf, selectionOptions, selectorOf, withIssuer } from './certificate-selection.ts';
+import type { SelectionOptions } from './certificate-selection.ts';
 import { common, passphraseOption, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
+import { formatTable, printable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
 
-interface RevokeOptions {
-  readonly serial?: string;
-  readonly thumbprint?: string;
+interface RevokeOptions extends SelectionOptions {
   readonly reason: RevocationReason;
+  readonly yes?: boolean;
 }
 
 /** A gateway that has not answered by then is named; the revocation stands regardless. */
 const patienceMs = 2_000;
+/** Certificates listed one by one. */
+const shown = 50;
 
 export const registerRevoke: RegisterCommand = (program, cli) => {
-  const command = program
-    .command('revoke')
-    .description('revoke the certificates of an agent, or one certificate, and close their connections')
-    .argument('[name]', 'name of the agent: all of its live certificates')
-    .option('--serial <hex>', 'one certificate by its serial')
-    .option('--thumbprint <hex>', 'one certificate by the SHA-256 of its DER')
-    .addOption(new Option('--reason <reason>', 'as in RFC 5280').choices(revocationReasons).default('unspecified'))
+  const command = selectionOptions(
+    program
+      .command('revoke')
+      .description('revoke certificates, finally or on hold, and close their connections; of several options all must match; exit code 3 when only shown, for want of --yes')
+      .argument('[name]', 'name of the agent: all of its live certificates'),
+  )
+    .addOption(new Option('--reason <reason>', 'as in RFC 5280; certificateHold can be taken back with sallyport release').choices(revocationReasons).default('unspecified'))
+    .option('--yes', 'revoke more than one, other than those of one agent, instead of showing them')
     .addOption(passphraseOption());
-  common(command, ['sallyport revoke agent-7 --reason keyCompromise', 'sallyport revoke --serial 4a3f…', 'sallyport revoke agent-7 --json']);
+  common(command, [
+    'sallyport revoke agent-7 --reason keyCompromise',
+    'sallyport revoke agent-7 --reason certificateHold',
+    'sallyport revoke --serial 4a3f…',
+    'sallyport revoke --ou analytics --issued-before 2026-11-01 --reason superseded --yes',
+    'sallyport revoke --key stolen.pem --reason keyCompromise --json',
+  ]);
   command.action(cli.action<RevokeOptions>(revoke));
 };
 
-async function revoke(call: Call<RevokeOptions>): Promise<void> {
+async function revoke(call: Call<RevokeOptions>): Promise<ExitCode> {
   const { io, options, output, directory } = call;
-  const selector = selectorOf(call);
+  const { reason } = options;
+  const given = await selectorOf(call);
+  if (Object.keys(given).length === 0) throw usage('say what to revoke: NAME, --serial HEX, or one of the other options; see --help');
   const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
   try {
     const { authority, store } = deployment;
-    const result = await authority.revoke(selector, { reason: options.reason, actor: `cli:${io.user}` });
+    let selector = withIssuer(given, authority);
+    if (options.yes !== true && !isOneIdentity(selector)) {
+      const preview = await authority.previewRevocation(selector, { reason });
+      const [only] = preview.due;
+      if (preview.due.length !== 1 || only === undefined) {
+        const command = commandOf(call);
+        output.result(
+          { dryRun: true, reason, wouldRevoke: preview.due.map(certificateOf), alreadyRevoked: preview.alreadyRevoked.map(certificateOf), command },
+          () => describePreview(preview, reason, command),
+        );
+        return 3;
+      }
+      // What was issued since is for another look.
+      selector = { issuerId: only.issuerId, serial: only.serial };
+    }
+    const result = await authority.revoke(selector, {
+      reason,
+      actor: `cli:${io.user}`,
+      onProgress: ({ done, of }) => {
+        if (of > shown) output.note(`revoked ${done} of ${of}`);
+      },
+    });
     const applied = result.revoked.length === 0 ? { applied: [], missing: [] } : await waitUntilApplied(store.changes, { seq: result.changeSeq, clock: io.clock, timeoutMs: patienceMs });
     output.result(
       {
-        reason: options.reason,
+        reason,
         revoked: result.revoked.map(certificateOf),
         alreadyRevoked: result.alreadyRevoked.map(certificateOf),
         gateways: applied.applied.map(({ nodeId, facts }) => ({ node: nodeId, connectionsCut: facts.connectionsCut, millis: facts.millis })),
         missing: applied.missing.map(({ nodeId, seenAt }) => ({ node: nodeId, seenAt })),
       },
-      () => describe(result.revoked, result.alreadyRevoked, applied, options.reason),
+      () => describe(result.revoked, result.alreadyRevoked, applied, reason),
     );
     if (applied.missing.length > 0) output.warn(`${applied.missing.map(({ nodeId }) => nodeId).join(', ')} has not confirmed within ${patienceMs / 1_000} s: the revocation is recorded and will reach it; look at its log, or stop it`);
+    return 0;
   } finally {
     // Also waits for the CRL that lists them.
     await deployment.close();
   }
 }
 
-function selectorOf({ args, options }: Call<RevokeOptions>): RevokeSelector {
-  const agent = typeof args[0] === 'string' ? args[0] : undefined;
-  const given = [agent, options.serial, options.thumbprint].filter((each) => each !== undefined);
-  if (given.length !== 1) throw usage('name what to revoke in one way: NAME, --serial HEX or --thumbprint HEX');
-  if (agent !== undefined) return { agent };
-  if (options.serial !== undefined) return { serial: hex(options.serial, '--serial', /^[0-9a-f]{1,40}$/) };
-  return { thumbprint: hex(options.thumbprint ?? '', '--thumbprint', /^[0-9a-f]{64}$/) };
+/** Named by itself. That an agent has a second certificate while it renews must not hold up its revocation. */
+const isOneIdentity = (selector: RevokeSelector): boolean => Object.keys(selector).length === 1 && (selector.agent !== undefined || selector.serial !== undefined || selector.thumbprint !== undefined);
+
+/** The same again, this time for good. */
+function commandOf({ args, options }: Call<RevokeOptions>): string {
+  const flags = { serial: options.serial, thumbprint: options.thumbprint, ou: options.ou, key: options.key, issuer: options.issuer, profile: options.profile, 'issued-after': options.issuedAfter, 'issued-before': options.issuedBefore, reason: options.reason, 'passphrase-file': options.passphraseFile, dir: options.dir };
+  const words = ['sallyport', 'revoke', ...(typeof args[0] === 'string' ? [args[0]] : [])];
+  for (const [flag, value] of Object.entries(flags)) if (value !== undefined) words.push(`--${flag}`, value);
+  return [...words, '--yes'].map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${printable(word).replaceAll("'", String.raw`'\''`)}'`)).join(' ');
 }
 
-/** As OpenSSL prints them: with colons, in upper case. */
-function hex(text: string, option: string, form: RegExp): string {
-  const digits = text.replaceAll(':', '').toLowerCase();
-  if (!form.test(digits)) throw usage(`${option} ${text} is not one: copy its hexadecimal digits from sallyport inventory, or from openssl x509 -serial or -fingerprint -sha256`);
-  return digits;
+function describePreview({ due, alreadyRevoked }: RevocationPreview, reason: RevocationReason, command: string): string {
+  const day = (date: Date): string => date.toISOString().slice(0, 16).replace('T', ' ');
+  const rows = due.slice(0, shown).map((record) => [record.agent, record.profile, record.organizationalUnits.join(', ') || '-', day(record.createdAt), day(record.notAfter), record.serial]);
+  return [
+    formatTable(['AGENT', 'PROFILE', 'OU', 'ISSUED', 'EXPIRES', 'SERIAL'], rows),
+    ...(due.length > shown ? [`and ${due.length - shown} more: --json lists them all`] : []),
+    ...skipped(alreadyRevoked),
+    `nothing was revoked yet: ${due.length} would be (${reason}). To do it:`,
+    `  ${command}`,
+  ].join('\n');
 }
-
-const certificateOf = (record: CertificateRecord) => ({ agent: record.agent, serial: record.serial, thumbprint: record.thumbprint ?? null, subject: record.subject, notAfter: record.notAfter, revokedAt: record.revokedAt ?? null, reason: record.revocationReason ?? null });
 
 function describe(revoked: readonly CertificateRecord[], already: readonly CertificateRecord[], { applied }: Applied, reason: RevocationReason): string {
-  const lines = revoked.map((record) => `revoked ${record.agent}, serial ${record.serial} (${reason})`);
-  lines.push(...already.map((record) => `already revoked ${record.agent}, serial ${record.serial}${record.revocationReason === undefined ? '' : ` (${record.revocationReason})`}`));
+  const lines = revoked.slice(0, shown).map((record) => `revoked ${record.agent}, serial ${record.serial} (${reason})`);
+  if (revoked.length > shown) lines.push(`and ${revoked.length - shown} more: ${revoked.length} in all`);
+  if (already.length > shown) lines.push(...skipped(already));
+  else lines.push(...already.map((record) => `already revoked ${record.agent}, serial ${record.serial}${record.revocationReason === undefined ? '' : ` (${record.revocationReason})`}`));
   if (revoked.length > 0) {
     if (applied.length === 0) lines.push('  no gateway is running: a gateway refuses them from its start');
     for (const { nodeId, facts } of applied) lines.push(`  ${nodeId} cut ${facts.connectionsCut === 1 ? '1 connection' : `${facts.connectionsCut} connections`} in ${facts.millis < 10 ? facts.millis.toFixed(1) : Math.round(facts.millis)} ms`);
   }
   return lines.join('\n');
 }
+
+const skipped = (already: readonly CertificateRecord[]): readonly string[] => (already.length === 0 ? [] : [`${already.length} revoked before: skipped`]);

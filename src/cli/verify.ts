@@ -14,6 +14,7 @@ import { filesIn, openForReading } from '../app/deployment.ts';
 import type { ExitCode } from '../errors.ts';
 import { collect, common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
+import { moment } from './moment.ts';
 import { printable } from './output.ts';
 import { readBytes } from './read-text.ts';
 import { describeResult, jsonOf } from './verify-report.ts';
@@ -145,12 +146,4 @@ async function readAll<T>({ io }: Call<VerifyOptions>, option: string, names: re
 
 function distinct(certificates: readonly Certificate[]): readonly Certificate[] {
   return [...new Map(certificates.map((certificate) => [certificate.thumbprint, certificate])).values()];
-}
-
-function moment(text: string): Date {
-  // Without a zone it would mean another moment on each machine.
-  const [, day, time = 'T00:00:00Z'] = /^(\d{4}-\d{2}-\d{2})(T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/.exec(text) ?? [];
-  const at = new Date(`${day ?? ''}${time}`);
-  if (day === undefined || Number.isNaN(at.getTime()) || new Date(`${day}T00:00:00Z`).toISOString().slice(0, 10) !== day) throw usage(`${text} is not a time: write 2026-11-21T12:00:00Z or 2026-11-21`);
-  return at;
 }

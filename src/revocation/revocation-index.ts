@@ -46,6 +46,10 @@ interface IssuerState {
   /** Added one by one; survives every exchange, so that a revocation that arrived during a load cannot vanish. */
   added: SerialTable;
   coverage: IssuerCoverage | undefined;
+  /** Loads under way. */
+  loads: number;
+  /** Taken out during a load, which may have read them before. */
+  readonly removed: Set<SerialHex>;
 }
 
 const good: RevocationStatus = { status: 'good' };
@@ -131,7 +135,12 @@ export class RevocationIndex {
     for (const { issuerId, serial, revokedAt, reason } of entries) {
       if (!wordsOfHex(serial, this.#words)) throw new RangeError(`not a serial number: ${serial.slice(0, 64)}`);
       const state = this.#stateOf(issuerId);
-      if (state.base?.find(this.#words, 0) !== undefined) continue;
+      if (state.removed.size > 0) state.removed.delete(hexOfWords(this.#words, 0));
+      if (state.base?.find(this.#words, 0) !== undefined) {
+        // Known already, but a hold may have become final.
+        state.base.add(this.#words, 0, secondsOf(revokedAt), reasonNumber(reason));
+        continue;
+      }
       if (!state.added.add(this.#words, 0, secondsOf(revokedAt), reasonNumber(reason))) continue;
       count += 1;
       const serials = changed.get(issuerId);
@@ -140,6 +149,18 @@ export class RevocationIndex {
     }
     for (const [issuerId, serials] of changed) this.#announce(issuerId, serials);
     return count;
+  }
+
+  /**
+   * Takes one serial out again, whoever named it: its hold was lifted. Nobody is told and the epoch stays,
+   * since nothing that was allowed is less so. True when it was in.
+   */
+  remove(issuerId: IssuerId, serial: SerialHex): boolean {
+    if (!wordsOfHex(serial, this.#words)) throw new RangeError(`not a serial number: ${serial.slice(0, 64)}`);
+    const state = this.#stateOf(issuerId);
+    if (state.loads > 0) state.removed.add(hexOfWords(this.#words, 0));
+    const added = state.added.remove(this.#words, 0);
+    return state.base?.remove(this.#words, 0) === true || added;
   }
 
   /** An empty table to be filled by a source and handed to `replaceIssuer`. */
@@ -171,6 +192,21 @@ export class RevocationIndex {
     pages: AsyncIterable<readonly Omit<RevokedEntry, 'issuerId'>[]>,
     coverage: () => IssuerCoverage,
   ): Promise<number> {
+    const state = this.#stateOf(issuerId);
+    state.loads += 1;
+    try {
+      const table = await this.#fill(pages);
+      const words = new Uint32Array(WORDS);
+      for (const serial of state.removed) if (wordsOfHex(serial, words)) table.remove(words, 0);
+      this.replaceIssuer(issuerId, table, coverage());
+      return table.size;
+    } finally {
+      state.loads -= 1;
+      if (state.loads === 0) state.removed.clear();
+    }
+  }
+
+  async #fill(pages: AsyncIterable<readonly Omit<RevokedEntry, 'issuerId'>[]>): Promise<SerialTable> {
     const table = this.newTable();
     const words = new Uint32Array(WORDS);
     for await (const page of pages) {
@@ -184,8 +220,7 @@ export class RevocationIndex {
         }
       }
     }
-    this.replaceIssuer(issuerId, table, coverage());
-    return table.size;
+    return table;
   }
 
   /** Called synchronously after each change; the answer stops the calls. A listener must not throw. */
@@ -202,7 +237,7 @@ export class RevocationIndex {
   #stateOf(issuerId: IssuerId): IssuerState {
     let state = this.#issuers.get(issuerId);
     if (state === undefined) {
-      state = { base: undefined, added: this.newTable(), coverage: undefined };
+      state = { base: undefined, added: this.newTable(), coverage: undefined, loads: 0, removed: new Set() };
       this.#issuers.set(issuerId, state);
     }
     return state;
@@ -211,7 +246,9 @@ export class RevocationIndex {
   #without(added: SerialTable, base: SerialTable): SerialTable {
     const kept = this.newTable();
     added.forEach((words, offset, seconds, reason) => {
-      if (base.find(words, offset) === undefined) kept.add(words, offset, seconds, reason);
+      // What became final since the source read it stays as it was added.
+      const known = base.find(words, offset);
+      if (known === undefined || reasonNumber(known.reason) !== reason) kept.add(words, offset, seconds, reason);
     });
     return kept;
   }

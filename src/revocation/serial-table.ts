@@ -22,6 +22,10 @@ const reasons: readonly (RevocationReason | undefined)[] = [
 export const reasonNumber = (reason: RevocationReason): number => Math.max(0, reasons.indexOf(reason));
 export const reasonName = (number: number): RevocationReason => reasons[number] ?? 'unspecified';
 
+/** In place of a reason: the serial is not in the table any more. A hole in its slot would hide those behind it. */
+const REMOVED = 0xff;
+const HOLD = reasonNumber('certificateHold');
+
 export type Words = Uint32Array<ArrayBuffer>;
 
 /** What crosses from a worker: buffers are moved, not copied. */
@@ -83,7 +87,7 @@ export class SerialTable {
     return sum;
   }
 
-  /** Adds or keeps: the first time and reason of a serial stay. True when it was new. */
+  /** Adds or keeps: the first time and reason of a serial stay, but for a hold, which a final reason replaces. True when it was new. */
   add(words: Uint32Array, offset: number, revokedAtSeconds: number, reason: number): boolean {
     const hash = hashWords(words, offset, this.#seed);
     const shard = hash >>> 24;
@@ -96,7 +100,16 @@ export class SerialTable {
     const tag = tagOf(hash);
     let at = hash & mask;
     for (let slot = slots[at] as number; slot !== 0; slot = slots[at] as number) {
-      if (slot >>> 24 === tag && sameSerial(entries, ((slot & 0xffffff) - 1) * STRIDE, words, offset)) return false;
+      const known = ((slot & 0xffffff) - 1) * STRIDE;
+      if (slot >>> 24 === tag && sameSerial(entries, known, words, offset)) {
+        const before = entries[known + WORDS + 1];
+        if (before !== REMOVED && before !== HOLD) return false;
+        entries[known + WORDS] = revokedAtSeconds;
+        entries[known + WORDS + 1] = reason;
+        if (before === HOLD) return false;
+        this.#size += 1;
+        return true;
+      }
       at = (at + 1) & mask;
     }
     const base = count * STRIDE;
@@ -120,6 +133,7 @@ export class SerialTable {
         const entries = this.#entries[hash >>> 24] as Words;
         const base = ((slot & 0xffffff) - 1) * STRIDE;
         if (sameSerial(entries, base, words, offset)) {
+          if (entries[base + WORDS + 1] === REMOVED) return undefined;
           return new FoundEntry(entries[base + WORDS] as number, entries[base + WORDS + 1] as number);
         }
       }
@@ -128,11 +142,34 @@ export class SerialTable {
     return undefined;
   }
 
+  /** Takes a serial out, true when it was in. Its place stays taken until the table is built anew. */
+  remove(words: Uint32Array, offset: number): boolean {
+    const hash = hashWords(words, offset, this.#seed);
+    const slots = this.#slots[hash >>> 24] as Words;
+    const entries = this.#entries[hash >>> 24] as Words;
+    const mask = slots.length - 1;
+    let at = hash & mask;
+    for (let slot = slots[at] as number; slot !== 0; slot = slots[at] as number) {
+      const base = ((slot & 0xffffff) - 1) * STRIDE;
+      if (slot >>> 24 === tagOf(hash) && sameSerial(entries, base, words, offset)) {
+        if (entries[base + WORDS + 1] === REMOVED) return false;
+        entries[base + WORDS + 1] = REMOVED;
+        this.#size -= 1;
+        return true;
+      }
+      at = (at + 1) & mask;
+    }
+    return false;
+  }
+
   /** Visits every entry; the words are only valid during the call. */
   forEach(visit: (words: Uint32Array, offset: number, revokedAtSeconds: number, reason: number) => void): void {
     for (const [shard, entries] of this.#entries.entries()) {
       const end = (this.#counts[shard] as number) * STRIDE;
-      for (let base = 0; base < end; base += STRIDE) visit(entries, base, entries[base + WORDS] as number, entries[base + WORDS + 1] as number);
+      for (let base = 0; base < end; base += STRIDE) {
+        const reason = entries[base + WORDS + 1] as number;
+        if (reason !== REMOVED) visit(entries, base, entries[base + WORDS] as number, reason);
+      }
     }
   }
 

@@ -4,7 +4,7 @@
  * certificates is unknown until it does again.
  */
 import type { CaStore, Clock, IssuerId } from '../../ca/ports.ts';
-import type { Change, ChangeFeed, Revoked } from '../store/changes.ts';
+import type { Change, ChangeFeed, Released, Revoked } from '../store/changes.ts';
 import type { RevocationIndex } from './revocation-index.ts';
 
 export interface StoreSourceOptions {
@@ -18,7 +18,7 @@ export interface StoreSourceOptions {
   /** How often the feed is asked whether it is current. Default a tenth of `maxSilenceMs`. */
   readonly checkMs?: number | undefined;
   /** A change was applied and its connections were cut; for `ChangeFeed.acknowledge`. */
-  readonly onApplied?: ((change: Revoked, millis: number) => void) | undefined;
+  readonly onApplied?: ((change: Revoked | Released, millis: number) => void) | undefined;
 }
 
 export class StoreSource {
@@ -57,10 +57,11 @@ export class StoreSource {
   }
 
   #apply(change: Change): void {
-    if (change.kind !== 'revoked') return;
+    if (change.kind === 'tools') return;
     const started = performance.now();
-    const { issuerId, serial, reason, at } = change;
-    this.#options.index.add([{ issuerId, serial, reason, revokedAt: at }]);
+    const { issuerId, serial, at } = change;
+    if (change.kind === 'released') this.#options.index.remove(issuerId, serial);
+    else this.#options.index.add([{ issuerId, serial, reason: change.reason, revokedAt: at }]);
     this.#options.onApplied?.(change, performance.now() - started);
   }
 

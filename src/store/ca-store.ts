@@ -5,7 +5,7 @@ import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports
 import { createIssuedBatch, insertIntents, noIntent } from './issuance-batches.ts';
 import { certificatePages, matching, recordOfRow, textList } from './certificate-rows.ts';
 import type { Database } from './database.ts';
-import { revokedPages, revokeCertificates } from './revocations.ts';
+import { releaseCertificates, revokedPages, revokeCertificates } from './revocations.ts';
 import type { Schema, TokenTable } from './schema.ts';
 import { Refusal } from './write-queue.ts';
 import type { WriteQueue } from './write-queue.ts';
@@ -81,6 +81,8 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
     certificatePages: (options) => certificatePages(reading, options?.pageSize),
 
     revoke: (keys, reason, at, event) => queue.run((change) => revokeCertificates(change, { keys, reason, at, event })),
+
+    release: (keys, at, event) => queue.run((change) => releaseCertificates(change, { keys, at, event })),
 
     revokedSerials: (issuerId, options) => revokedPages(reading, issuerId, options?.pageSize),
 

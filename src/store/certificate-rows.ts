@@ -27,6 +27,7 @@ export const rowOfIntent = (intent: CertificateIntent): CertificateTable => ({
   revoked_at: null,
   revocation_reason: null,
   first_seen_at: null,
+  released_at: null,
 });
 
 export const recordOfRow = (row: CertificateTable): CertificateRecord => ({
@@ -51,6 +52,7 @@ export const recordOfRow = (row: CertificateTable): CertificateRecord => ({
   revokedAt: dateOf(row.revoked_at),
   revocationReason: row.revocation_reason ?? undefined,
   firstSeenAt: dateOf(row.first_seen_at),
+  releasedAt: dateOf(row.released_at),
 });
 
 /** A row that somebody else may have written: what is no list of texts becomes a list of that one text. */
@@ -100,6 +102,10 @@ export const matching = <Output>(
   if (query.states !== undefined) chosen = query.states.length === 0 ? chosen.where(sql<boolean>`1 = 0`) : chosen.where('state', 'in', query.states);
   if (query.validAt !== undefined) chosen = chosen.where('not_after', '>=', query.validAt.getTime());
   if (query.expiresBefore !== undefined) chosen = chosen.where('not_after', '<', query.expiresBefore.getTime());
+  if (query.profile !== undefined) chosen = chosen.where('profile', '=', query.profile);
+  if (query.revocationReasons !== undefined) chosen = query.revocationReasons.length === 0 ? chosen.where(sql<boolean>`1 = 0`) : chosen.where('state', '=', 'revoked').where('revocation_reason', 'in', query.revocationReasons);
+  if (query.createdFrom !== undefined) chosen = chosen.where('created_at', '>=', query.createdFrom.getTime());
+  if (query.createdBefore !== undefined) chosen = chosen.where('created_at', '<', query.createdBefore.getTime());
   if (query.organizationalUnit !== undefined) chosen = chosen.where(hasUnit(query.organizationalUnit, kind));
   return chosen;
 };

@@ -160,5 +160,9 @@ export class StoredChangeFeed implements ChangeFeed {
   }
 }
 
-const changeOfRow = ({ seq, kind, issuer_id: name, serial, reason, at }: ChangeTable): Change =>
-  kind === 'tools' ? { seq, kind, upstream: name, at: new Date(at) } : { seq, kind, issuerId: name, serial, reason, at: new Date(at) };
+const changeOfRow = ({ seq, kind, issuer_id: name, serial, reason, at: milliseconds }: ChangeTable): Change => {
+  const at = new Date(milliseconds);
+  if (kind === 'tools') return { seq, kind, upstream: name, at };
+  if (kind === 'released') return { seq, kind, issuerId: name, serial, at };
+  return { seq, kind, issuerId: name, serial, reason, at };
+};

@@ -4,7 +4,7 @@
  */
 import type { Clock, IssuerId, RevocationReason, SerialHex } from '../../ca/ports.ts';
 
-export type Change = Revoked | ToolsChanged;
+export type Change = Revoked | Released | ToolsChanged;
 
 interface Announced {
   /** Ascending without exception; a subscriber that knows `seq` has seen all before it. */
@@ -17,6 +17,13 @@ export interface Revoked extends Announced {
   readonly issuerId: IssuerId;
   readonly serial: SerialHex;
   readonly reason: RevocationReason;
+}
+
+/** A hold was lifted: the certificate is good again. */
+export interface Released extends Announced {
+  readonly kind: 'released';
+  readonly issuerId: IssuerId;
+  readonly serial: SerialHex;
 }
 
 /** What is known or approved of an upstream's tools is not what it was: read it again. */

@@ -75,6 +75,10 @@ const migrations: readonly Migration[] = [
       `CREATE TABLE tool_upstream (upstream ${text} NOT NULL PRIMARY KEY, met_at ${integer} NOT NULL)${table}`,
     ],
   },
+  {
+    name: 'holds that were lifted',
+    statements: ({ integer }) => [`ALTER TABLE certificate ADD COLUMN released_at ${integer}`],
+  },
 ];
 
 export const schemaVersion = migrations.length;

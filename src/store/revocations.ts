@@ -1,9 +1,10 @@
-/** Revoking certificates, and reading the revoked ones back in pages. */
+/** Revoking certificates, lifting holds, and reading the revoked ones back in pages. */
 import { setImmediate as turn } from 'node:timers/promises';
+import { sql } from 'kysely';
 import type { Kysely } from 'kysely';
-import type { AuditEvent, CertificateRecord, IssuerId, RevocationReason, RevokedSerial, SerialHex } from '../../ca/ports.ts';
+import type { AuditEvent, CertificateRecord, CertificateState, IssuerId, RevocationReason, RevokedSerial, SerialHex } from '../../ca/ports.ts';
 import { recordOfRow } from './certificate-rows.ts';
-import type { Schema } from './schema.ts';
+import type { CertificateTable, Schema } from './schema.ts';
 import type { Change } from './write-queue.ts';
 
 interface Revocation {
@@ -15,22 +16,78 @@ interface Revocation {
 
 const keysPerStatement = 200;
 
+/** A key revoked for one of these stays out of use, whatever else was held. */
+const compromises: readonly RevocationReason[] = ['keyCompromise', 'cACompromise', 'aACompromise'];
+
 export const revokeCertificates = async (
   change: Change,
-  revocation: Revocation,
+  { keys, reason, at, event }: Revocation,
 ): Promise<{ readonly revoked: readonly CertificateRecord[]; readonly changeSeq: number }> => {
-  const { reason, at } = revocation;
-  const revoked: CertificateRecord[] = [];
-  let seq = await latestSeq(change.tx);
-  for (const { issuerId, serials } of batches(revocation.keys)) {
-    const rows = await change.tx
+  const { changed, changeSeq } = await changeState(change, { kind: 'revoked', keys, reason, at, event }, (issuerId, serials) =>
+    change.tx
       .updateTable('certificate')
       .set({ state: 'revoked', revoked_at: at.getTime(), revocation_reason: reason })
       .where('issuer_id', '=', issuerId)
       .where('serial', 'in', serials)
-      .where('state', 'in', ['issued', 'unknownIssued'])
+      .where((of) =>
+        of.or([
+          of('state', 'in', ['issued', 'unknownIssued']),
+          // A hold gives way to a final reason; nothing else changes once it is revoked.
+          ...(reason === 'certificateHold' ? [] : [of.and([of('state', '=', 'revoked'), of('revocation_reason', '=', 'certificateHold')])]),
+        ]),
+      )
       .returningAll()
-      .execute();
+      .execute(),
+  );
+  return { revoked: changed, changeSeq };
+};
+
+export const releaseCertificates = async (
+  change: Change,
+  { keys, at, event }: Omit<Revocation, 'reason'>,
+): Promise<{ readonly released: readonly CertificateRecord[]; readonly changeSeq: number }> => {
+  const { changed, changeSeq } = await changeState(change, { kind: 'released', keys, reason: 'unspecified', at, event }, (issuerId, serials) =>
+    change.tx
+      .updateTable('certificate')
+      .set({
+        // What a crash left behind has no certificate, and is that again.
+        state: sql<CertificateState>`CASE WHEN der IS NULL THEN 'unknownIssued' ELSE 'issued' END`,
+        revoked_at: null,
+        revocation_reason: null,
+        released_at: at.getTime(),
+      })
+      .where('issuer_id', '=', issuerId)
+      .where('serial', 'in', serials)
+      .where('state', '=', 'revoked')
+      .where('revocation_reason', '=', 'certificateHold')
+      .where((of) =>
+        of.not(
+          of.exists(
+            of
+              .selectFrom('certificate as other')
+              .select('other.serial')
+              .whereRef('other.spki_hash', '=', 'certificate.spki_hash')
+              .where('other.state', '=', 'revoked')
+              .where('other.revocation_reason', 'in', compromises),
+          ),
+        ),
+      )
+      .returningAll()
+      .execute(),
+  );
+  return { released: changed, changeSeq };
+};
+
+/** Rows, changes and events of one kind, portion by portion, in the transaction of `change`. */
+const changeState = async (
+  change: Change,
+  { kind, keys, reason, at, event }: Revocation & { readonly kind: 'revoked' | 'released' },
+  update: (issuerId: IssuerId, serials: readonly SerialHex[]) => Promise<readonly CertificateTable[]>,
+): Promise<{ readonly changed: readonly CertificateRecord[]; readonly changeSeq: number }> => {
+  const changed: CertificateRecord[] = [];
+  let seq = await latestSeq(change.tx);
+  for (const { issuerId, serials } of batches(keys)) {
+    const rows = await update(issuerId, serials);
     if (rows.length === 0) continue;
     // RETURNING has no order; the answer and the feed have the order that was asked for.
     const bySerial = new Map(rows.map((row) => [row.serial, recordOfRow(row)]));
@@ -38,14 +95,14 @@ export const revokeCertificates = async (
     const first = seq + 1;
     await change.tx
       .insertInto('change')
-      .values(records.map(({ serial }, offset) => ({ seq: first + offset, kind: 'revoked' as const, issuer_id: issuerId, serial, reason, at: at.getTime() })))
+      .values(records.map(({ serial }, offset) => ({ seq: first + offset, kind, issuer_id: issuerId, serial, reason, at: at.getTime() })))
       .execute();
     seq += records.length;
-    for (const record of records) change.record(revocation.event(record));
-    revoked.push(...records);
+    for (const record of records) change.record(event(record));
+    changed.push(...records);
   }
-  if (revoked.length > 0) change.announce();
-  return { revoked, changeSeq: seq };
+  if (changed.length > 0) change.announce();
+  return { changed, changeSeq: seq };
 };
 
 /**

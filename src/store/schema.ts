@@ -23,6 +23,7 @@ export interface CertificateTable {
   readonly revoked_at: number | null;
   readonly revocation_reason: RevocationReason | null;
   readonly first_seen_at: number | null;
+  readonly released_at: number | null;
 }
 
 /** One row per issuer: the latest complete CRL. */
@@ -69,10 +70,10 @@ export interface AuditCheckpointTable {
   readonly note: string;
 }
 
-/** Of a `tools` change `issuer_id` is the upstream, and `serial` is empty. */
+/** Of a `tools` change `issuer_id` is the upstream, and `serial` is empty. Only that of `revoked` has a reason that means something. */
 export interface ChangeTable {
   readonly seq: number;
-  readonly kind: 'revoked' | 'tools';
+  readonly kind: 'revoked' | 'released' | 'tools';
   readonly issuer_id: string;
   readonly serial: string;
   readonly reason: RevocationReason;

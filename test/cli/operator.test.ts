@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { X509Certificate, generateKeyPairSync, hash } from 'node:crypto';
 import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -107,7 +107,7 @@ it('token create prints the token alone on standard output', async () => {
 
 describe('revoke', () => {
   it('revokes every live certificate of an agent, and the CRL lists them', async () => {
-    const { serial } = await place.json('issue', 'leaver');
+    const { serial } = await place.json('issue', 'leaver', '--ou', "r'd");
     const { code, stdout } = await place.run('revoke', 'leaver', '--reason', 'keyCompromise');
     expect({ code, stdout }).toEqual({ code: 0, stdout: `revoked leaver, serial ${String(serial)} (keyCompromise)\n  no gateway is running: a gateway refuses them from its start\n` });
     const crl = await place.run('crl', '--format', 'pem');
@@ -131,8 +131,44 @@ describe('revoke', () => {
     }
   });
 
-  it.each([[[]], [['a', '--serial', '01']]])('wants exactly one way of naming: %j', async (argv) => {
-    expect((await place.run('revoke', ...argv)).code).toBe(2);
+  it.each([
+    [[], 2],
+    [['--issued-before', 'yesterday'], 2],
+    [['--serial', 'x'], 2],
+    [['--key', 'missing.pem'], 2],
+    [['--issuer', 'somebody'], 2],
+    [['agent-7', '--serial', '01'], 1],
+  ])('refuses to guess what is meant by %j', async (argv, code) => {
+    expect((await place.run('revoke', ...argv)).code).toBe(code);
+  });
+
+  it('shows what a bulk revocation would take, and does it with --yes and no sooner', async () => {
+    for (const name of ['bulk-2', 'bulk-3']) await place.json('issue', name, '--ou', "r'd", '--out', name);
+    const before = await place.run('inventory', '--json');
+    const shown = await place.run('revoke', '--ou', "r'd", '--reason', 'affiliationChanged', '--dir', 'port');
+    expect(shown.code).toBe(3);
+    expect(shown.stdout).toMatch(/^AGENT .*\nbulk-2 .*\nbulk-3 /);
+    expect(shown.stdout).toContain("1 revoked before: skipped\nnothing was revoked yet: 2 would be (affiliationChanged). To do it:\n  sallyport revoke --ou 'r'\\''d' --reason affiliationChanged --dir port --yes\n");
+    expect((await place.run('inventory', '--json')).stdout).toBe(before.stdout);
+    expect(await place.json('revoke', '--ou', "r'd", '--yes')).toMatchObject({ revoked: [{ agent: 'bulk-2' }, { agent: 'bulk-3' }], alreadyRevoked: [{ agent: 'leaver' }] });
+    expect(await place.run('revoke', '--ou', "r'd", '--yes')).toMatchObject({ code: 1, stderr: expect.stringContaining('ERR_CA_ALREADY_REVOKED') as string });
+  });
+
+  it('takes a key from a certificate or a public key, and an issuer by its name', async () => {
+    await place.json('issue', 'by-key', '--out', 'by-key');
+    const { publicKey } = new X509Certificate(await readFile(place.path('by-key', 'cert.pem')));
+    await writeFile(place.path('by-key', 'public.pem'), publicKey.export({ type: 'spki', format: 'pem' }));
+    const spkiHash = hash('sha256', publicKey.export({ type: 'spki', format: 'der' }));
+    for (const key of ['by-key/cert.pem', 'by-key/public.pem', spkiHash.toUpperCase()]) {
+      const { code, stderr } = await place.run('revoke', '--key', key, '--issuer', 'issuing', '--profile', 'server', '--issued-after', '2026-01-01', '--json');
+      expect([code, (JSON.parse(stderr) as { error: { code: string; facts: object } }).error]).toMatchObject([1, { code: 'ERR_CA_CERTIFICATE_UNKNOWN', facts: { spkiHash, issuerId: expect.stringMatching(/^[0-9a-f]{64}$/) as string, profile: 'server', issuedFrom: '2026-01-01T00:00:00.000Z' } }]);
+    }
+  });
+
+  it('release wants to know what, and lifts nothing but a hold', async () => {
+    expect((await place.run('release')).code).toBe(2);
+    expect(await place.run('release', 'agent-7')).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error ERR_CA_NOT_HELD: /) as string });
+    expect(await place.run('release', 'leaver')).toMatchObject({ code: 1, stderr: expect.stringMatching(/^error ERR_CA_NOT_HELD: .*revoked for good \(keyCompromise\)/) as string });
   });
 });
 

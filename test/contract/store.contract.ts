@@ -35,6 +35,15 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
     const actions = async (store: Store): Promise<readonly (string | undefined)[]> =>
       (await store.audit.read({ from: 0, limit: 1_000 })).map(({ event }) => readEvent(event)?.action);
 
+    const eventually = async (condition: () => boolean): Promise<void> => {
+      const until = Date.now() + 10_000;
+      while (!condition() && Date.now() < until)
+        await new Promise((resolve) => {
+          setTimeout(resolve, 2);
+        });
+      expect(condition()).toBe(true);
+    };
+
     afterEach(async () => {
       for (const store of opened.splice(0)) await store.close();
     });
@@ -151,6 +160,12 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         expect(await found({ states: ['issued'] })).toEqual([eight.serial, seven.serial]);
         expect(await found({ states: [] })).toEqual([]);
         expect(await found({ organizationalUnit: 'b' })).toEqual([eight.serial]);
+        expect(await found({ profile: 'agent' })).toEqual([eight.serial, seven.serial, intent.serial]);
+        expect(await found({ profile: 'server' })).toEqual([]);
+        expect(await found({ createdFrom: later(2) })).toEqual([seven.serial, intent.serial]);
+        expect(await found({ createdBefore: later(2) })).toEqual([eight.serial]);
+        expect(await found({ createdFrom: later(1), createdBefore: later(1) })).toEqual([]);
+        expect(await found({ revocationReasons: ['superseded'] })).toEqual([]);
         expect(await found({ organizationalUnit: 'a"b' })).toEqual([seven.serial]);
         expect(await found({ validAt: later(10) })).toEqual([eight.serial, seven.serial, intent.serial]);
         expect(await found({ validAt: later(11) })).toEqual([seven.serial, intent.serial]);
@@ -189,6 +204,50 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         const again = await store.ca.revoke([first], 'superseded', later(2), revokedEvent);
         expect(again).toEqual({ revoked: [], changeSeq: 3 });
         expect((await one(store, first.serial))?.revocationReason).toBe('keyCompromise');
+      });
+
+      it('lets a hold give way to another reason, and nothing else to anything', async () => {
+        const store = await open();
+        const [held, gone] = [await issue(store.ca), await issue(store.ca)];
+        await store.ca.revoke([held], 'certificateHold', later(1), revokedEvent);
+        await store.ca.revoke([gone], 'superseded', later(1), revokedEvent);
+        expect((await store.ca.revoke([held, gone], 'certificateHold', later(2), revokedEvent)).revoked).toEqual([]);
+        const { revoked, changeSeq } = await store.ca.revoke([held, gone], 'keyCompromise', later(3), revokedEvent);
+        expect(revoked).toMatchObject([{ serial: held.serial, revokedAt: later(3), revocationReason: 'keyCompromise' }]);
+        expect(changeSeq).toBe(3);
+        expect((await store.ca.findCertificates({ revocationReasons: ['keyCompromise', 'certificateHold'] })).map(({ serial }) => serial)).toEqual([held.serial]);
+        expect(await store.ca.findCertificates({ revocationReasons: [] })).toEqual([]);
+      });
+
+      it('releases what is on hold and nothing else, with one change and one event each', async () => {
+        const store = await open();
+        const keyOf = (digit: string) => ({ spkiHash: digit.repeat(64) });
+        const [held, good, final] = [await issue(store.ca, keyOf('1')), await issue(store.ca, keyOf('2')), await issue(store.ca, keyOf('3'))];
+        const [stolen, sameKey] = [await issue(store.ca, keyOf('4')), await issue(store.ca, keyOf('4'))];
+        const lost = anIntent({ ...keyOf('5'), createdAt: later(-10) });
+        await store.ca.recordIntent(lost);
+        await store.ca.recoverIntents(noon, () => anEvent());
+        await store.ca.revoke([held, sameKey, lost], 'certificateHold', later(1), revokedEvent);
+        await store.ca.revoke([final], 'superseded', later(1), revokedEvent);
+        await store.ca.revoke([stolen], 'keyCompromise', later(1), revokedEvent);
+        const heard: Change[] = [];
+        await store.changes.subscribe((change) => heard.push(change));
+        const before = await store.audit.size();
+        const all = [held, good, final, stolen, sameKey, lost, { issuerId, serial: 'ff' }];
+        const { released, changeSeq } = await store.ca.release(all, later(2), (record) => anEvent({ action: 'certificate.released', serial: record.serial }));
+        expect(released.map(({ serial, state, revokedAt, revocationReason, releasedAt }) => [serial, state, revokedAt, revocationReason, releasedAt])).toEqual([
+          [held.serial, 'issued', undefined, undefined, later(2)],
+          [lost.serial, 'unknownIssued', undefined, undefined, later(2)],
+        ]);
+        expect(changeSeq).toBe(7);
+        expect(await store.audit.size()).toBe(before + 2);
+        await eventually(() => heard.length === 2);
+        expect(heard).toEqual([held, lost].map(({ serial }, at) => ({ seq: at + 6, kind: 'released', issuerId, serial, at: later(2) })));
+        const listed: string[] = [];
+        for await (const page of store.ca.revokedSerials(issuerId)) listed.push(...page.map(({ serial }) => serial));
+        expect(listed).toEqual([final, stolen, sameKey].map(({ serial }) => serial).sort());
+        expect(await store.ca.release(all, later(3), () => anEvent())).toEqual({ released: [], changeSeq: 7 });
+        expect((await store.ca.revoke([held], 'certificateHold', later(4), revokedEvent)).revoked).toMatchObject([{ serial: held.serial, releasedAt: later(2) }]);
       });
 
       it('reads the revoked serials of one issuer in pages, in order, each once', async () => {
@@ -328,14 +387,6 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
     });
 
     describe('change feed', () => {
-      const eventually = async (condition: () => boolean): Promise<void> => {
-        const until = Date.now() + 10_000;
-        while (!condition() && Date.now() < until)
-          await new Promise((resolve) => {
-            setTimeout(resolve, 2);
-          });
-        expect(condition()).toBe(true);
-      };
 
       it('tells this and other processes of a revocation, once each, in order', async () => {
         const url = await underTest.createUrl();
@@ -409,7 +460,7 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         const url = await underTest.createUrl();
         await (await openAt(url)).close();
         await underTest.execute(url, "INSERT INTO schema_migration (version, name, applied_at) VALUES (99, 'from the future', 0)");
-        await expect(openStore(url, { clock })).rejects.toMatchObject({ code: 'ERR_STORE_SCHEMA', facts: { version: 99, known: 2 } });
+        await expect(openStore(url, { clock })).rejects.toMatchObject({ code: 'ERR_STORE_SCHEMA', facts: { version: 99, known: 3 } });
       });
 
       it('writes what is waiting before it closes', async () => {

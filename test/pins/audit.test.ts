@@ -13,7 +13,7 @@ const fields: Readonly<Record<keyof AuditEvent, true>> = {
 };
 
 const actions = [
-  'audit.resumed', 'certificate.issued', 'certificate.refused', 'certificate.revoked', 'certificate.unknownIssued', 'certificate.withheld',
+  'audit.resumed', 'certificate.issued', 'certificate.refused', 'certificate.released', 'certificate.revoked', 'certificate.unknownIssued', 'certificate.withheld',
   'connection.cut', 'crl.published', 'gateway.started', 'gateway.stopped', 'handshake.refused', 'policy.loaded', 'request.decided', 'request.refused',
   'token.created', 'token.refused', 'token.spent', 'tool.added', 'tool.approved', 'tool.changed',
 ];

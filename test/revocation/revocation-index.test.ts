@@ -145,3 +145,75 @@ describe('exchange', () => {
     expect(index.size).toBe(100_000);
   });
 });
+
+describe('a lifted hold', () => {
+  const held = (serial: string) => ({ ...entry(A, serial), reason: 'certificateHold' as const });
+
+  test('is good again whoever named it, and can be revoked again', async () => {
+    const index = newIndex();
+    await index.loadInBackground(A, pagesOf(['01', '02']), () => always);
+    index.add([held('03')]);
+    const { epoch } = index;
+    expect([index.remove(A, '01'), index.remove(A, '03'), index.remove(A, '03'), index.remove(A, '04'), index.remove(B, '01')]).toEqual([true, true, false, false, false]);
+    expect(['01', '02', '03'].map((serial) => index.status(A, serial, 0).status)).toEqual(['good', 'revoked', 'good']);
+    expect([index.size, index.epoch]).toEqual([1, epoch]);
+    const told: unknown[] = [];
+    index.onChange(({ serials: changed }) => told.push(changed));
+    expect(index.add([entry(A, '01'), entry(A, '03')])).toBe(2);
+    expect(['01', '03'].map((serial) => index.lookup(A, serial)?.reason)).toEqual(['superseded', 'superseded']);
+    expect(told).toEqual([['01', '03']]);
+    expect(() => index.remove(A, 'no')).toThrow(RangeError);
+  });
+
+  test('that becomes final says why from then on, in both lists', () => {
+    const index = newIndex();
+    const table = index.newTable();
+    const words = new Uint32Array(5);
+    wordsOfHex('01', words);
+    table.add(words, 0, 1, 6);
+    index.replaceIssuer(A, table, always);
+    index.add([held('02')]);
+    expect(index.add([entry(A, '01'), entry(A, '02')])).toBe(0);
+    expect(['01', '02'].map((serial) => index.lookup(A, serial)?.reason)).toEqual(['superseded', 'superseded']);
+    index.add([held('01'), held('02')]);
+    expect(['01', '02'].map((serial) => index.lookup(A, serial)?.reason)).toEqual(['superseded', 'superseded']);
+  });
+
+  test('during a load stays lifted, unless it is held again', async () => {
+    const index = newIndex();
+    async function* pages() {
+      yield ['01', '02'].map((serial) => ({ serial, revokedAt, reason: 'certificateHold' as const }));
+      for (const serial of ['01', '02']) index.remove(A, serial);
+      index.add([held('02')]);
+    }
+    await index.loadInBackground(A, pages(), () => always);
+    expect(['01', '02'].map((serial) => index.status(A, serial, 0).status)).toEqual(['good', 'revoked']);
+  });
+
+  test('agrees with a plain map through any sequence', () => {
+    const step = fc.record({ do: fc.constantFrom('add', 'hold', 'remove', 'exchange'), serial: fc.integer({ min: 1, max: 12 }).map((value) => value.toString(16).padStart(2, '0')) });
+    fc.assert(fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const index = newIndex();
+      const model = new Map<string, string>();
+      const words = new Uint32Array(5);
+      for (const { do: what, serial } of steps) {
+        if (what === 'remove') {
+          index.remove(A, serial);
+          model.delete(serial);
+        } else if (what === 'exchange') {
+          const table = index.newTable();
+          for (const [each, reason] of model) if (wordsOfHex(each, words)) table.add(words, 0, 1, reason === 'superseded' ? 4 : 6);
+          index.replaceIssuer(A, table, always);
+        } else {
+          index.add([what === 'hold' ? held(serial) : entry(A, serial)]);
+          if (model.get(serial) !== 'superseded') model.set(serial, what === 'hold' ? 'certificateHold' : 'superseded');
+        }
+      }
+      for (let value = 1; value <= 12; value += 1) {
+        const serial = value.toString(16).padStart(2, '0');
+        if (index.lookup(A, serial)?.reason !== model.get(serial)) return false;
+      }
+      return true;
+    }), { numRuns: 200 });
+  });
+});

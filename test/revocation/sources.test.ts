@@ -143,6 +143,14 @@ describe('the store source', () => {
     expect(applied).toEqual([2, 3]);
   });
 
+  test('takes a lifted hold out, and says so', async () => {
+    const { index, source, change, applied } = stage();
+    await source.start();
+    change({ seq: 3, kind: 'released', issuerId, serial: '01', at: new Date() });
+    expect(index.status(issuerId, '01', Date.now()).status).toBe('good');
+    expect(applied).toEqual([2, 3]);
+  });
+
   test('fails closed when the feed cannot say that it is current', async () => {
     const { index, source, silence } = stage();
     await source.start();

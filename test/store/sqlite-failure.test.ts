@@ -136,7 +136,7 @@ describe('SQLite in trouble', () => {
     const database = new DatabaseSync(path);
     const revoked = 100_000;
     database.exec(`INSERT INTO certificate SELECT '${'a1'.repeat(32)}', lower(hex(randomblob(19))), 'revoked', x'3000', NULL, NULL, 'agent', 'agent', 's', 'c', '[]', NULL, '[]', 'b2',
-      0, ${later(0).getTime()}, 0, NULL, 5, 'keyCompromise', NULL FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${revoked}) SELECT i FROM n)`);
+      0, ${later(0).getTime()}, 0, NULL, 5, 'keyCompromise', NULL, NULL FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${revoked}) SELECT i FROM n)`);
     database.close();
     let last = performance.now();
     const stalls: number[] = [];
