@@ -92,7 +92,8 @@ export const statusProblem = (
   }
   const status = checks.index.status(issuerId, serial, now, certificate);
   if (status.status === 'revoked') {
-    return new SallyportError('ERR_PEER_REVOKED', 'the client certificate was revoked: enroll again', {
+    const held = status.entry.reason === 'certificateHold';
+    return new SallyportError('ERR_PEER_REVOKED', held ? 'the client certificate is on hold: ask the operator, who can release it' : 'the client certificate was revoked: enroll again', {
       facts: { ...facts, reason: status.entry.reason, revokedAt: status.entry.revokedAt.toISOString() },
     });
   }
