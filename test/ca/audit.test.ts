@@ -125,7 +125,7 @@ const forge = async (facts: { readonly serial?: Uint8Array; readonly agent?: str
   return (into) => {
     const { serial, thumbprint, spkiHash, notBefore, notAfter } = certificate;
     into
-      .prepare("INSERT INTO certificate VALUES (?, ?, 'issued', ?, ?, ?, ?, 'agent', ?, ?, '[]', ?, '[]', ?, ?, ?, ?, NULL, NULL, NULL, NULL)")
+      .prepare("INSERT INTO certificate VALUES (?, ?, 'issued', ?, ?, ?, ?, 'agent', ?, ?, '[]', ?, '[]', ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL)")
       .run(issuing.id, serial, tbs, der, thumbprint, name, `CN=${name}`, name, `spiffe://acme.internal/agent/${name}`, spkiHash, notBefore.getTime(), notAfter.getTime(), now - 3_600_000);
   };
 };

@@ -102,7 +102,8 @@ it('token create prints the token alone on standard output', async () => {
   const { code, stdout, stderr } = await place.run('token', 'create', 'agent-8', '--ou', 'analytics');
   expect(code).toBe(0);
   expect(stdout).toMatch(/^sallyport1\.[\w-]{43}\.[\w-]{43}\n$/);
-  expect(stderr).toContain('sallyport enroll https://localhost:8444 --token sallyport1.');
+  expect(stderr).toContain('sallyport enroll https://localhost:8444 --token-file - --out ./agent-8');
+  expect(stderr).not.toContain('sallyport1.');
 });
 
 describe('revoke', () => {
