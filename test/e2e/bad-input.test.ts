@@ -30,7 +30,7 @@ describe('a wrong command line is refused with 2 and names the next step', () =>
     [['issue', 'a', '--csr', 'missing'], 'cannot be read (ENOENT): check its name and mode'],
     [['issue', 'a', '--host', 'b'], '--host is for --profile server: leave it out'],
     [['token', 'create', 'a', '--ttl', '9d'], 'a token may be used for 7d at most'],
-    [['revoke'], 'name what to revoke in one way: NAME, --serial HEX or --thumbprint HEX'],
+    [['revoke'], 'say what to revoke: NAME, --serial HEX, or one of the other options; see --help'],
     [['revoke', '--serial', 'zz'], '--serial zz is not one: copy its hexadecimal digits from sallyport inventory'],
     [['revoke', '--thumbprint', '0a'], '--thumbprint 0a is not one'],
     [['revoke', 'a', '--reason', 'whim'], 'Allowed choices are'],
@@ -64,7 +64,7 @@ describe('a wrong command line is refused with 2 and names the next step', () =>
 describe('a refusal or failure ends with its own code', () => {
   it.each([
     ['half a command', ['token'], 2, 'a command is missing: see sallyport token --help'],
-    ['an agent nobody knows', ['revoke', 'nobody'], 1, 'agent "nobody" has no live certificate here; see sallyport inventory'],
+    ['an agent nobody knows', ['revoke', 'nobody'], 1, 'agent "nobody" has no certificate here that could be revoked; see sallyport inventory'],
     ['a CSR that is none', ['issue', 'a', '--csr', 'garbage'], 1, 'garbage is not a certificate signing request ('],
     ['half a CSR', ['issue', 'a', '--csr', 'half.csr'], 1, 'half.csr is not a certificate signing request ('],
     ['a directory with content', ['init', '--dir', 'port'], 1, 'is not empty, and nothing in it was touched: name another with --dir'],
