@@ -10,6 +10,7 @@ export default defineConfig({
     // Tests start hundreds of processes, which compile the same sources.
     env: { NODE_COMPILE_CACHE: join(tmpdir(), 'sallyport-test-compile-cache') },
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than cores of a small machine: tests wait for children and timers more than they compute.
+    maxWorkers: 3,
   },
 });
