@@ -20,7 +20,11 @@ const pageFile = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.u
 const resultsFile = fileURLToPath(new URL('../../docs/benchmarks.json', import.meta.url));
 
 const main = async (): Promise<void> => {
-  const { positionals } = parseArgs({ allowPositionals: true });
+  const { positionals, values } = parseArgs({ allowPositionals: true, options: { help: { type: 'boolean', short: 'h' } } });
+  if (values.help === true) {
+    process.stdout.write(`npm run bench                    all but the soak\nnpm run bench -- NAME …          ${Object.keys(suites).join(', ')}\nnpm run bench -- soak [seconds]  600 when none are given\n`);
+    return;
+  }
   const names = positionals.filter((one) => !/^\d+$/.test(one));
   const amount = positionals.find((one) => /^\d+$/.test(one));
   for (const name of names) if (!(name in suites)) throw new Error(`there is no suite ${name}: choose from ${Object.keys(suites).join(', ')}`);
