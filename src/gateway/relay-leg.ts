@@ -45,6 +45,7 @@ export class RelayLeg implements Leg {
       method: front.method,
       principal,
       roles: exchange.roles,
+      address: exchange.caller.address,
       session: session?.upstreamSession,
       protocolVersion: exchange.envelope?.protocolVersion ?? front.protocolVersion,
       paramHeaders: exchange.era === 'modern' ? front.paramHeaders : undefined,

@@ -70,7 +70,7 @@ export class ClientSession {
 
   async post(request: UpstreamRequest): Promise<UpstreamAnswer> {
     const [message] = request.messages;
-    this.#onBehalf = { principal: request.principal, roles: request.roles };
+    this.#onBehalf = { principal: request.principal, roles: request.roles, address: request.address };
     if (message?.kind === 'response') return this.#answered(message, request.body);
     if (message?.kind === 'notification') {
       const id = message.params?.requestId;

@@ -12,6 +12,8 @@ export interface UpstreamRequest {
   readonly method: 'POST' | 'GET' | 'DELETE';
   readonly principal: Principal;
   readonly roles: readonly string[];
+  /** Where the peer is, for the audit log of what takes the request in again; undefined for requests of the gateway's own. */
+  readonly address?: string | undefined;
   /** The upstream's own session id; undefined before `initialize` was answered and for stateless upstreams. */
   readonly session: string | undefined;
   readonly protocolVersion: string | undefined;

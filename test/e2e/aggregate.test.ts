@@ -48,7 +48,7 @@ describe('several upstreams offered as one at /mcp', () => {
     expect(textIn((await ask('tools/call', { name: 'alpha__echo', arguments: { text: 'a' } })).answer)).toBe('a');
     expect(textIn((await ask('tools/call', { name: 'beta__echo', arguments: { text: 'b' } })).answer)).toBe('b');
     const [called] = gateway.evidence.events.filter(({ name, outcome }) => name === 'echo' && outcome === 'allowed').slice(-1);
-    expect(called).toMatchObject({ upstream: 'beta', method: 'tools/call', agent: 'agent-7' });
+    expect(called).toMatchObject({ upstream: 'beta', method: 'tools/call', agent: 'agent-7', address: expect.stringMatching(/^(?:::ffff:)?127\.0\.0\.1$/) });
     const read = await ask('resources/read', { uri: 'alpha+file:///readme.txt' });
     expect(read.answer.result).toMatchObject({ contents: [{ uri: 'alpha+file:///readme.txt', text: 'read me' }] });
     expect((await ask('prompts/get', { name: 'alpha__greet', arguments: { who: 'bob' } })).answer.result).toMatchObject({ messages: [{ content: { text: 'Greet bob' } }] });

@@ -23,7 +23,7 @@ export const memberOf = ({ name, handle, offersTo, host, answerBytes }: MemberOp
   exchange: (asked) => {
     const request = requestOfOurs({ method: 'POST', headers: { ...headersOf(asked), host }, body: asked.body ?? '' });
     const { response, answer } = captureResponse(request, { upstream: name, maxBytes: answerBytes, pendingBytes, signal: asked.signal });
-    void handle(request, response, { principal: asked.principal, remoteAddress: undefined });
+    void handle(request, response, { principal: asked.principal, remoteAddress: asked.address });
     return answer;
   },
 });
