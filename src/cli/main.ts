@@ -1,5 +1,4 @@
 /** The command line. `run` does everything but end the process, so that tests call it as the launcher does. */
-import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
 import { SallyportError, present } from '../errors.ts';
 import { Cli } from './cli.ts';
@@ -7,6 +6,7 @@ import type { RegisterCommand } from './cli.ts';
 import { commandsFor } from './commands.ts';
 import type { CliIo } from './io.ts';
 import { Output } from './output.ts';
+import { gatewayInfo } from '../upstream/gateway-info.ts';
 
 export { processIo } from './io.ts';
 export type { CliIo } from './io.ts';
@@ -14,7 +14,7 @@ export type { CliIo } from './io.ts';
 /** `argv` without program and script. Resolves with the exit code: 0 done, 1 failed, 2 usage, 3 denied or a finding. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   const cli = new Cli(io, run);
-  const program = createProgram(cli, { version: await packageVersion(), commands: await commandsFor(argv[0]) });
+  const program = createProgram(cli, { version: gatewayInfo().version, commands: await commandsFor(argv[0]) });
   if (argv.length === 0) {
     io.stderr.write(program.helpInformation());
     return 2;
@@ -86,17 +86,4 @@ function ended(error: unknown, output: Output, command: string): number {
   const text = error.code === 'commander.help' ? 'a command is missing' : message;
   output.error(new SallyportError('ERR_USAGE', `${text}: see ${command} --help`));
   return 2;
-}
-
-async function packageVersion(): Promise<string> {
-  // From src/cli in the repository, from dist/src/cli in the package.
-  for (const place of ['../../package.json', '../../../package.json']) {
-    try {
-      const { name, version } = JSON.parse(await readFile(new URL(place, import.meta.url), 'utf8')) as { name?: string; version?: string };
-      if (name === 'sallyport' && version !== undefined) return version;
-    } catch {
-      // Not there: the other place.
-    }
-  }
-  return 'unknown';
 }

@@ -9,6 +9,7 @@ import { filterByShape, filterResult, needsFilter } from '../mcp/filters.ts';
 import type { FilterContext, HasClass } from '../mcp/filters.ts';
 import { withoutTellingInstructions } from '../mcp/instructions.ts';
 import type { NameClass, SeenNames } from '../mcp/instructions.ts';
+import { missingCapabilities } from '../mcp/input-requests.ts';
 import { isObject, isRequestId } from '../mcp/read-messages.ts';
 import type { Era } from '../mcp/revisions.ts';
 import { acknowledged, wanted } from '../mcp/subscriptions.ts';
@@ -29,6 +30,8 @@ export interface AnswerFilterOptions {
   readonly era: Era;
   /** Modern: the level of log messages that the request asked for, if any. */
   readonly logLevel?: string | undefined;
+  /** Modern: what the client declared with the request. */
+  readonly clientCapabilities?: Fields | undefined;
   /** Of `subscriptions/listen`. */
   readonly subscription?: Subscription | undefined;
   readonly upstream: string;
@@ -171,6 +174,7 @@ export class AnswerFilter {
     if (asked === undefined && isObject(result) && Array.isArray(result.tools)) this.#options.onListed?.({ cursor: unknownPage }, result);
     if (asked === undefined) return values.result(undefined, withoutHiddenResources(filterByShape(result, this.#filtering), this.#mayShow), this.#side);
     let given = result;
+    this.#assertAskable(result);
     if (isObject(given)) {
       names.note(upstream, asked.method, given);
       if (asked.method === 'tools/list') this.#options.onListed?.(asked.params, given);
@@ -180,6 +184,17 @@ export class AnswerFilter {
       }
     }
     return values.result(asked, withoutHiddenResources(filterResult(given, { ...asked, ...this.#filtering }), this.#mayShow), this.#side);
+  }
+
+  /** A server must not ask a client for what it did not say it can give (revision 2026-07-28, -32021); one on stdio has nobody else to keep it from that. */
+  #assertAskable(result: unknown): void {
+    const { era, clientCapabilities = {} } = this.#options;
+    if (era !== 'modern' || !isObject(result) || result.resultType !== 'input_required') return;
+    const missing = missingCapabilities(result.inputRequests, clientCapabilities);
+    if (missing === undefined) throw invalidAnswer('a question that is none of its protocol revision');
+    if (missing.length > 0) {
+      throw new SallyportError('ERR_MCP_CAPABILITY', 'the MCP server asks for what the client did not declare: use a client that can give it', { facts: { requiredCapabilities: missing.map((one) => one.replace('.', '/')) } });
+    }
   }
 
   #error(message: Fields, asked: InFlight | undefined, text: string): string {

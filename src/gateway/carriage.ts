@@ -124,7 +124,7 @@ export class Carriage {
       request, response, caller, ...what, principal, dropped: [],
       roles: gate.grantsOf(principal).roles,
       filter: new AnswerFilter({
-        era: what.era, logLevel: what.envelope?.logLevel, subscription: what.subscription,
+        era: what.era, logLevel: what.envelope?.logLevel, clientCapabilities: what.envelope?.clientCapabilities, subscription: what.subscription,
         upstream: leg.upstream, principal, sealer, values, names, revisions, pending,
         session: () => exchange.session,
         allows: (action) => gate.decide(principal, action).effect === 'allow' && (action.kind !== 'tool' || tools?.objectionTo(work.caller, action.name) === undefined),

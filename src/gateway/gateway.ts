@@ -100,6 +100,8 @@ export class Gateway {
   readonly #parts: GatewayParts;
   readonly #server: Server;
   readonly #upstreams: readonly Upstream[];
+  /** All of them as one, if they are offered so. */
+  readonly #aggregate: Upstream | undefined;
   readonly #legs: ReadonlyMap<string, Leg>;
   readonly #endpoints: ReadonlyMap<string, McpEndpoint>;
   readonly #quota: Quota;
@@ -150,6 +152,7 @@ export class Gateway {
       const inner = eras === 'legacy' ? new Map([...this.#legs].map(([name, leg]) => [name, new McpEndpoint({ ...common, eras: 'both', leg, gate: this.gate, quota, tools })])) : byName;
       const upstream = translated(this.#aggregateOf(inner, gate), { randomness, log: quietly(log) });
       const leg = new RelayLeg(upstream, { sealer, randomness });
+      this.#aggregate = upstream;
       legs.set(aggregateName, leg);
       // A quota of its own: what goes on from here is counted where it arrives.
       endpoints.set(aggregatePath, new McpEndpoint({ ...common, leg, gate, quota: new Quota(limits) }));
@@ -227,7 +230,7 @@ export class Gateway {
     await this.listener.close();
     this.#server.close();
     this.#server.closeAllConnections();
-    await Promise.all(this.#upstreams.map((upstream) => upstream.close()));
+    await Promise.all([...this.#upstreams, this.#aggregate].map((upstream) => upstream?.close()));
   }
 
   /** A peer that was turned away, to log and audit log. */

@@ -2,6 +2,7 @@
 import { clientCapabilitiesKey, clientInfoKey, logLevelKey, protocolVersionKey } from '../mcp/envelope.ts';
 import type { RequestId } from '../mcp/message.ts';
 import { modernRevision, newestLegacyRevision } from '../mcp/revisions.ts';
+import { gatewayInfo } from '../upstream/gateway-info.ts';
 import type { UpstreamRequest } from '../upstream/upstream.ts';
 import { fieldsOf, isFields, without } from './fields.ts';
 import type { Fields } from './fields.ts';
@@ -45,7 +46,7 @@ export const toInitializeParams = (client: ClientFacts): Fields => ({
   protocolVersion: newestLegacyRevision,
   capabilities: toLegacyClientCapabilities(client.capabilities),
   // `initialize` wants a name; the modern era leaves it to the client.
-  clientInfo: client.info ?? { name: 'sallyport', version: '1' },
+  clientInfo: client.info ?? gatewayInfo(),
 });
 
 /** Of the legacy era only: a modern client cannot say that its roots changed, and has no tasks to give. */

@@ -8,6 +8,7 @@ import type { JsonRpcRequest } from '../mcp/message.ts';
 import { isObject } from '../mcp/read-messages.ts';
 import { isKnownRevision, isModern, modernRevision, newestLegacyRevision } from '../mcp/revisions.ts';
 import type { Era } from '../mcp/revisions.ts';
+import { gatewayInfo } from './gateway-info.ts';
 import type { UpstreamAnswer, UpstreamRequest } from './upstream.ts';
 import type { UpstreamLog } from './upstream-log.ts';
 
@@ -151,7 +152,7 @@ const parsed = (text: string): unknown => {
   }
 };
 
-const clientInfo = { name: 'sallyport', version: '1' };
+const clientInfo = gatewayInfo();
 
 const discover: JsonRpcRequest = {
   kind: 'request', id: 'sallyport-discover', method: 'server/discover',

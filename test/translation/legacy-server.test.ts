@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { gatewayInfo } from '../../src/upstream/gateway-info.ts';
 import { SallyportError } from '../../src/errors.ts';
 import type { UpstreamAnswer, UpstreamRequest } from '../../src/upstream/upstream.ts';
 import { eventsOf, jsonOf, modern, notification, post, principalNamed } from '../support/upstream-requests.ts';
@@ -23,7 +24,7 @@ describe('the session', () => {
     const upstream = translate(server);
     const declared = { elicitation: { form: {} }, roots: { listChanged: true }, extensions: { 'io.modelcontextprotocol/tasks': {} } };
     await Promise.all([upstream.exchange(asking(declared, callOf({}, 'a'))), upstream.exchange(asking(declared, callOf({}, 'a')))]);
-    expect(server.of('initialize').map(({ params }) => params)).toEqual([{ protocolVersion: '2025-11-25', capabilities: { elicitation: { form: {} }, roots: {} }, clientInfo: { name: 'sallyport', version: '1' } }]);
+    expect(server.of('initialize').map(({ params }) => params)).toEqual([{ protocolVersion: '2025-11-25', capabilities: { elicitation: { form: {} }, roots: {} }, clientInfo: gatewayInfo() }]);
     expect(server.of('notifications/initialized')).toHaveLength(1);
     const calls = server.of('tools/call');
     expect(calls.map(({ request }) => [request.session, request.protocolVersion, request.era])).toEqual([['s1', '2025-11-25', 'legacy'], ['s1', '2025-11-25', 'legacy']]);

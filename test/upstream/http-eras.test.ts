@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { gatewayInfo } from '../../src/upstream/gateway-info.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { EraFinder } from '../../src/upstream/http-eras.ts';
 import { startV1Http } from '../support/mcp-servers/v1-http.ts';
@@ -36,7 +37,7 @@ describe('the eras of an HTTP upstream', () => {
     await expect.poll(() => asked(received)).toEqual(['POST server/discover', 'POST initialize', 'DELETE s1']);
     expect(received[0]?.headers).toMatchObject({ 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'server/discover' });
     expect(received[0]?.message?.params).toEqual({
-      _meta: { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientInfo': { name: 'sallyport', version: '1' }, 'io.modelcontextprotocol/clientCapabilities': {} },
+      _meta: { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientInfo': gatewayInfo(), 'io.modelcontextprotocol/clientCapabilities': {} },
     });
     expect(received[1]?.headers).not.toHaveProperty('mcp-method');
     expect(log.entries).toEqual([{ level: 'info', facts: { upstream: 'warehouse', eras: ['modern', 'legacy'] }, message: 'upstream eras found' }]);
