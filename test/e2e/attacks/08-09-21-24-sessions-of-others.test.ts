@@ -106,7 +106,7 @@ describe.each<UpstreamKind>(['stdio', 'http', 'v1'])('with a %s upstream', (kind
 });
 
 describe('an MCP server that keeps the events of all sessions in one store', () => {
-  it('replays them to their owner only', async () => {
+  it('replays them to their owner only, also with a renewed certificate', async () => {
     // As SDK servers do with one event store: whoever names an event gets what came after it.
     let sessions = 0;
     const asked: (string | undefined)[] = [];
@@ -129,6 +129,9 @@ describe('an MCP server that keeps the events of all sessions in one store', () 
       const called = await mine.stream({ body: callMessage('x', 'echo', { text: 'x' }) });
       await called.closed;
       const lastEventId = called.events[0]?.id ?? '';
+      const renewed = await rawRequest(gateway, gateway.agent('victim'), { method: 'GET', headers: [['accept', 'text/event-stream'], ['mcp-session-id', mine.id ?? ''], ['last-event-id', lastEventId]] });
+      expect(renewed.body).toContain('the secret');
+      asked.length = 0;
       for (const other of [theirs, mineToo]) {
         for (const tried of [lastEventId, 'event-1']) {
           const stolen = await other.stream({ lastEventId: tried });
