@@ -8,7 +8,6 @@ import { CrlPublisher } from './crl.ts';
 import { CrlSchedule } from './crl-schedule.ts';
 import { OcspResponder } from './ocsp.ts';
 import { checkCsrContent } from './csr-content.ts';
-import { issueDurably } from './durable-issuance.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
 import { createTokenText, isTokenFor, parseToken } from './enrollment.ts';
@@ -17,12 +16,13 @@ import { certificateRefused, certificateUnknownIssued, tokenCreated, tokenRefuse
 import { grantedToAgent, grantedToServer } from './grant.ts';
 import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
 import type { Hierarchy, Issuer } from './hierarchy.ts';
-import { endEntityTbs, spkiHashOf, validityOf } from './issuance.ts';
 import type { Granted } from './issuance.ts';
 import { checkSubjectKey } from './key-policy.ts';
 import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
-import type { CertificateIntent, CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, KeyAlgorithm, SerialHex } from './ports.ts';
+import type { CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, KeyAlgorithm } from './ports.ts';
+import { fillOrder } from './order.ts';
+import type { Order } from './order.ts';
 import { ocspProfile, profilesOfAuthority } from './profile.ts';
 import type { Profile } from './profile.ts';
 import type {
@@ -48,23 +48,6 @@ import { checkAgentName, checkOrganizationalUnits, checkTrustDomain } from './su
 import { spkiOf } from './x509/algorithm.ts';
 import { parseCsr, verifyCsr } from './x509/csr.ts';
 import type { Csr } from './x509/csr.ts';
-import { formatName, nameAttributes } from './x509/name.ts';
-import { encodePem } from './x509/pem.ts';
-import { generateSerial, serialToHex } from './x509/serial.ts';
-
-/** What is to be certified, decided but not yet signed. */
-interface Order {
-  readonly agent: string;
-  readonly granted: Granted;
-  readonly profile: Profile;
-  readonly ttlSeconds: number;
-  readonly spki: Uint8Array;
-  readonly issuer: Issuer;
-  readonly replaces: SerialHex | undefined;
-  readonly presented?: CertificateKey;
-  readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';
-  readonly actor: string;
-}
 
 /**
  * Issues, renews and revokes certificates and publishes CRLs. Whatever a method answers is on disk,
@@ -417,65 +400,12 @@ export class CertificateAuthority {
     }
   }
 
-  async #fill(order: Order, privateKey: KeyObject | undefined): Promise<IssuedCertificate> {
+  #fill(order: Order, privateKey: KeyObject | undefined): Promise<IssuedCertificate> {
     const { clock, randomness, publicUrl } = this.#options;
-    const { issuer, profile, granted, spki, agent } = order;
-    const now = clock.now();
-    const validity = validityOf(now, profile, order.ttlSeconds, issuer.certificate);
-    const serial = generateSerial(randomness);
-    const signer = issuer.signer;
-    if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
-    const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer.name, { ocsp: this.ocsp !== undefined }) });
-    const intent: CertificateIntent = {
-      issuerId: issuer.id,
-      serial: serialToHex(serial),
-      tbs,
-      agent,
-      profile: profile.name,
-      subject: formatName(granted.subject),
-      commonName: nameAttributes(granted.subject, 'CN')[0] ?? '',
-      organizationalUnits: nameAttributes(granted.subject, 'OU'),
-      uri: granted.uris[0],
-      dnsNames: granted.dnsNames,
-      spkiHash: spkiHashOf(spki),
-      ...validity,
-      createdAt: now,
-      replaces: order.replaces,
-    };
-    const certificate = await issueDurably(this.#issuance, {
-      issuer,
-      intent,
-      admission: {
-        kind: profile.kind,
-        kindOf: (name) => this.profiles.get(name)?.kind,
-        maxLive: this.#maxLive,
-        revokedIdentity: order.revokedIdentity,
-        ...(order.presented === undefined ? {} : { presented: order.presented }),
-      },
-      lint: { issuer: issuer.certificate, profile, granted },
-      actor: order.actor,
+    return fillOrder(order, {
+      clock, randomness, publicUrl, privateKey, root: this.root, issuing: this.issuing, profiles: this.profiles,
+      issuance: this.#issuance, maxLive: this.#maxLive, ocsp: this.ocsp !== undefined,
     });
-    const pem = encodePem('CERTIFICATE', certificate.der);
-    return {
-      issuerId: intent.issuerId,
-      serial: intent.serial,
-      thumbprint: certificate.thumbprint,
-      agent,
-      profile: profile.name,
-      subject: intent.subject,
-      commonName: intent.commonName,
-      organizationalUnits: intent.organizationalUnits,
-      uri: intent.uri,
-      dnsNames: granted.dnsNames,
-      ipAddresses: granted.ipAddresses,
-      ...validity,
-      replaces: order.replaces,
-      der: certificate.der,
-      pem,
-      chain: issuer.name === 'root' ? pem : pem + this.issuing.pem,
-      ca: this.root.pem,
-      privateKey,
-    };
   }
 
   /** Audits a refusal that left no intent behind; those that did were audited with it. */

@@ -10,23 +10,14 @@ import { stringifyLossless } from '../mcp/lossless-json.ts';
 import { toOneLine } from '../upstream/json-text.ts';
 import { bodiesOf, cutOff, eventsOf, isMessage, mediaTypeOf, textOf } from './answer-events.ts';
 import { isRefusal } from './contact.ts';
-import type { GatewayContact } from './contact.ts';
+import type { ConversationOptions } from './conversation.ts';
 import { explainAnswer, explainFailure, isTrouble, nothingGranted, readAnswer } from './explain.ts';
-import type { IdentityFetch } from './identity-fetch.ts';
 import { cancelledId, errorAnswer, errorOf, factsOf, isDenial, paramsOf, rewordedAnswer } from './message-text.ts';
 import type { MessageFacts } from './message-text.ts';
-import type { NoticeSink } from './notice.ts';
 import { ToolHeaders } from './tool-headers.ts';
 
-export interface ModernExchangesOptions {
-  readonly url: URL;
-  readonly fetch: IdentityFetch;
-  /** Takes one message as one line; resolves when there is room for more. */
-  readonly deliver: (line: string) => Promise<void>;
-  readonly notice: NoticeSink;
-  readonly contact: GatewayContact;
-  readonly maxMessageBytes: number;
-}
+/** What a conversation needs too; here no stream is ever reopened. */
+export type ModernExchangesOptions = Omit<ConversationOptions, 'backoff'>;
 
 interface InFlight {
   readonly id: string;

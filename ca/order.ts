@@ -1,0 +1,107 @@
+/** From a decided order to a certificate on record: the octets to be signed, the intent, and what the caller gets. */
+import type { KeyObject } from 'node:crypto';
+import { issueDurably } from './durable-issuance.ts';
+import type { IssuanceWorld } from './durable-issuance.ts';
+import { CaError } from './errors.ts';
+import { publishedAt } from './hierarchy.ts';
+import type { Issuer } from './hierarchy.ts';
+import { endEntityTbs, spkiHashOf, validityOf } from './issuance.ts';
+import type { Granted } from './issuance.ts';
+import type { CertificateIntent, Clock, Randomness, SerialHex } from './ports.ts';
+import type { Profile } from './profile.ts';
+import type { CertificateKey, IssuedCertificate } from './requests.ts';
+import { formatName, nameAttributes } from './x509/name.ts';
+import { encodePem } from './x509/pem.ts';
+import { generateSerial, serialToHex } from './x509/serial.ts';
+
+/** What is to be certified, decided but not yet signed. */
+export interface Order {
+  readonly agent: string;
+  readonly granted: Granted;
+  readonly profile: Profile;
+  readonly ttlSeconds: number;
+  readonly spki: Uint8Array;
+  readonly issuer: Issuer;
+  readonly replaces: SerialHex | undefined;
+  readonly presented?: CertificateKey;
+  readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';
+  readonly actor: string;
+}
+
+export interface OrderWorld {
+  readonly root: Issuer;
+  readonly issuing: Issuer;
+  readonly profiles: ReadonlyMap<string, Profile>;
+  readonly issuance: IssuanceWorld;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly publicUrl: string | undefined;
+  /** Whether OCSP answers are given, so that certificates say where. */
+  readonly ocsp: boolean;
+  /** Live certificates of one agent. */
+  readonly maxLive: number;
+  /** When the key was made here. */
+  readonly privateKey: KeyObject | undefined;
+}
+
+/** @throws CaError */
+export const fillOrder = async (order: Order, world: OrderWorld): Promise<IssuedCertificate> => {
+  const { clock, randomness, publicUrl, privateKey, root, issuing, profiles, issuance, maxLive, ocsp } = world;
+  const { issuer, profile, granted, spki, agent } = order;
+  const now = clock.now();
+  const validity = validityOf(now, profile, order.ttlSeconds, issuer.certificate);
+  const serial = generateSerial(randomness);
+  const signer = issuer.signer;
+  if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
+  const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer.name, { ocsp }) });
+  const intent: CertificateIntent = {
+    issuerId: issuer.id,
+    serial: serialToHex(serial),
+    tbs,
+    agent,
+    profile: profile.name,
+    subject: formatName(granted.subject),
+    commonName: nameAttributes(granted.subject, 'CN')[0] ?? '',
+    organizationalUnits: nameAttributes(granted.subject, 'OU'),
+    uri: granted.uris[0],
+    dnsNames: granted.dnsNames,
+    spkiHash: spkiHashOf(spki),
+    ...validity,
+    createdAt: now,
+    replaces: order.replaces,
+  };
+  const certificate = await issueDurably(issuance, {
+    issuer,
+    intent,
+    admission: {
+      kind: profile.kind,
+      kindOf: (name) => profiles.get(name)?.kind,
+      maxLive,
+      revokedIdentity: order.revokedIdentity,
+      ...(order.presented === undefined ? {} : { presented: order.presented }),
+    },
+    lint: { issuer: issuer.certificate, profile, granted },
+    actor: order.actor,
+  });
+  const pem = encodePem('CERTIFICATE', certificate.der);
+  return {
+    issuerId: intent.issuerId,
+    serial: intent.serial,
+    thumbprint: certificate.thumbprint,
+    agent,
+    profile: profile.name,
+    subject: intent.subject,
+    commonName: intent.commonName,
+    organizationalUnits: intent.organizationalUnits,
+    uri: intent.uri,
+    dnsNames: granted.dnsNames,
+    ipAddresses: granted.ipAddresses,
+    ...validity,
+    replaces: order.replaces,
+    der: certificate.der,
+    pem,
+    chain: issuer.name === 'root' ? pem : pem + issuing.pem,
+    ca: root.pem,
+    privateKey,
+  };
+};
