@@ -113,7 +113,7 @@ describe('in the modern era', () => {
   const ask = (identity: TestIdentity, method: string, params: Record<string, unknown>, capabilities: object = {}) => askModern(gateway, identity, method, params, { capabilities });
 
   it('a request goes on where it stopped, for the same principal and tool', async () => {
-    const first = await ask(mine, 'tools/call', { name: 'deploy', arguments: { to: 'test' } });
+    const first = await ask(mine, 'tools/call', { name: 'deploy', arguments: { to: 'test' } }, { elicitation: {} });
     expect(first.body).not.toMatch(unsealed);
     const { requestState } = first.answer.result ?? {};
     const retry = { name: 'deploy', arguments: { to: 'prod' }, inputResponses: { sure: { action: 'accept' } }, requestState };
