@@ -5,7 +5,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import { createEnrollHandler, createRenewHandler } from '../../ca/index.ts';
 import type { Clock, Randomness } from '../../ca/index.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
@@ -24,12 +23,13 @@ import { identityKeySet } from '../upstream/identity-token.ts';
 import { Addresses } from './addresses.ts';
 import { filesIn, openDeployment } from './deployment.ts';
 import type { Deployment } from './deployment.ts';
+import { enrollmentRoutes } from './enrollment-routes.ts';
 import { identityKeyOf, sealingKeyOf } from './own-key.ts';
 import { isKnownCertificate } from './known-certificates.ts';
 import { closeServer, listenOn } from './listen-on.ts';
 import { createLogger } from './log.ts';
 import { readPolicy, reportPolicyFindings } from './policy-file.ts';
-import { presentPublicly, publicHandler } from './public-handler.ts';
+import { publicHandler } from './public-handler.ts';
 import { keepServerCertificate, renewServerCertificate } from './server-certificate.ts';
 import { readServerIdentity } from './server-identity.ts';
 import { needsIdentityKey, upstreamsOf } from './upstreams.ts';
@@ -185,14 +185,15 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     const { ocsp } = authority;
     if (ocsp !== undefined) stapleTo(server, { staple: (certificate) => ocsp.staple(certificate), onFailure: (error) => logger.warn({ error }, 'no OCSP answer could be stapled to the server certificate') });
   };
-  const enrolling = () => ({ authority, gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, renewal: `${addresses.enrollUrl ?? ''}/renew`, present: presentPublicly });
   const enrollmentIdentity = await readServerIdentity(config.directory, passphrase);
   const enrollmentServer = createEnrollmentServer({
     // The agent pins the root by its hash, so it must be shown.
     identity: { ...enrollmentIdentity, cert: withRoot(enrollmentIdentity) },
     trust: () => trust, index, clock, minVersion: config.gateway.minTlsVersion,
-    enroll: (request, facts) => createEnrollHandler(enrolling())(request, facts),
-    renew: (request, peer) => createRenewHandler(enrolling())(request, peer),
+    routes: enrollmentRoutes({
+      authority,
+      places: () => ({ gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, enrollment: addresses.enrollUrl ?? '' }),
+    }),
     onRefused: (refused) => gateway.recordRefused(refused),
     onFailure: onWebFailure,
   });

@@ -1,18 +1,38 @@
 /**
  * Enrollment has a port of its own: whoever enrolls has no certificate yet, so this one asks for a
- * certificate without demanding it. `/enroll` lives on the token, `/renew` on the certificate.
+ * certificate without demanding it. Each route says what it demands.
  */
 import { createServer } from 'node:https';
 import type { Server } from 'node:https';
 import { TLSSocket } from 'node:tls';
-import type { Clock, IssuerId, SerialHex } from '../../ca/ports.ts';
+import type { Socket } from 'node:net';
+import type { Clock } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
 import type { RevocationIndex } from '../revocation/revocation-index.ts';
 import type { RefusedPeer, ServerIdentity } from '../tls/listener.ts';
 import type { TrustStore } from '../tls/trust.ts';
 import { RefusalBudget } from '../tls/refusal-budget.ts';
+import type { VerifiedPeer } from '../tls/verified-peer.ts';
 import { verifyPeer } from '../tls/verify-peer.ts';
 import { webListener } from './web-listener.ts';
+
+/** Who asks. */
+export interface EnrollmentCaller {
+  readonly address: string | undefined;
+  /** Who showed a good certificate; always there where the route demands one. */
+  readonly peer: VerifiedPeer | undefined;
+}
+
+/** One thing the enrollment port serves. */
+export interface EnrollmentRoute {
+  /** Exactly this path; with a slash at the end, everything below it. */
+  readonly path: string;
+  /** `required`: without a good one the request is refused. `optional`: a bad one is refused, none is not. `ignored`: it lives on another proof. */
+  readonly certificate: 'required' | 'optional' | 'ignored';
+  /** Whether 401 and 403 are wrong guesses at a secret, which are few a second for all callers together: each is an entry in the audit log. */
+  readonly guessable?: boolean;
+  handle(request: Request, caller: EnrollmentCaller): Promise<Response>;
+}
 
 export interface EnrollmentServerOptions {
   /** The chain must include the root: an agent pins it by the hash in its token. */
@@ -21,9 +41,8 @@ export interface EnrollmentServerOptions {
   readonly index: RevocationIndex;
   readonly clock: Clock;
   readonly minVersion: 'TLSv1.3' | 'TLSv1.2';
-  readonly enroll: (request: Request, facts: { readonly address: string | undefined }) => Promise<Response>;
-  readonly renew: (request: Request, peer: { readonly issuerId: IssuerId; readonly serial: SerialHex }) => Promise<Response>;
-  /** A certificate of ours that may not be renewed. Strangers are not worth an entry each. */
+  readonly routes: readonly EnrollmentRoute[];
+  /** A certificate of ours that is no longer good. Strangers are not worth an entry each. */
   readonly onRefused: (refused: RefusedPeer) => void;
   readonly onFailure: (error: unknown, address: string | undefined) => void;
 }
@@ -31,45 +50,27 @@ export interface EnrollmentServerOptions {
 /** A CSR is at most 16 KiB; the token and JSON around it are small. */
 const limits = { bodyBytes: 64 * 1024, bodyTimeoutMs: 10_000 };
 
-/** Anyone may try a token, and each failure is an entry in the audit log: that must not fill the disk. */
-const failedTokens = { perSecond: 5, burst: 100 };
+const wrongGuesses = { perSecond: 5, burst: 100 };
 const pauseMs = 1_000;
 
 export const createEnrollmentServer = (options: EnrollmentServerOptions): Server => {
-  const { identity, index, clock } = options;
-  const failures = new RefusalBudget(clock, failedTokens);
+  const { identity, clock, routes } = options;
+  const guesses = new RefusalBudget(clock, wrongGuesses);
   let pausedUntil = 0;
-  const enrolling = async (request: Request, address: string | undefined): Promise<Response> => {
-    if (clock.now().getTime() < pausedUntil) {
-      throw new SallyportError('ERR_LIMIT_REQUESTS', 'too many enrollments with bad tokens: try again in a moment', { facts: { address } });
-    }
-    const answer = await options.enroll(request, { address });
-    if (answer.status === 403 && failures.take() === undefined) pausedUntil = clock.now().getTime() + pauseMs;
-    return answer;
-  };
   const handler = webListener({
     limits,
     onFailure: options.onFailure,
     handler: async (request, { address, socket }) => {
-      const { pathname } = new URL(request.url);
-      if (pathname === '/enroll') return enrolling(request, address);
-      if (pathname !== '/renew') throw new SallyportError('ERR_HTTP_PATH', 'the enrollment port serves /enroll and /renew');
-      if (!(socket instanceof TLSSocket)) throw new SallyportError('ERR_PEER_NO_CERTIFICATE', 'renewal needs the certificate that is to be renewed');
-      const verdict = await verifyPeer(
-        {
-          certificate: socket.getPeerX509Certificate()?.raw,
-          // The types say Error; Node gives the code as a string.
-          opensslError: socket.authorized ? undefined : String(socket.authorizationError),
-          remoteAddress: address,
-          resumed: socket.isSessionReused(),
-        },
-        { trust: options.trust(), index, clock },
-      );
-      if (!verdict.ok) {
-        if (verdict.facts.issuer !== undefined) options.onRefused({ ...verdict.facts, error: verdict.error, resumed: socket.isSessionReused(), suppressed: 0 });
-        throw verdict.error;
+      const route = routeOf(routes, new URL(request.url).pathname);
+      const peer = await peerOf(socket, address, route.certificate, options);
+      if (route.guessable !== true) return route.handle(request, { address, peer });
+      if (clock.now().getTime() < pausedUntil) {
+        throw new SallyportError('ERR_LIMIT_REQUESTS', 'too many enrollments with bad tokens: try again in a moment', { facts: { address } });
       }
-      return options.renew(request, verdict.peer.principal);
+      const answer = await route.handle(request, { address, peer });
+      const wrong = answer.status === 401 || answer.status === 403;
+      if (wrong && guesses.take() === undefined) pausedUntil = clock.now().getTime() + pauseMs;
+      return answer;
     },
   });
   const server = createServer(
@@ -83,4 +84,32 @@ export const createEnrollmentServer = (options: EnrollmentServerOptions): Server
   server.maxConnections = 1_000;
   server.on('tlsClientError', (_error, socket) => socket.destroy());
   return server;
+};
+
+const routeOf = (routes: readonly EnrollmentRoute[], pathname: string): EnrollmentRoute => {
+  const route = routes.find(({ path }) => pathname === path || (path.endsWith('/') && pathname.startsWith(path)));
+  if (route === undefined) throw new SallyportError('ERR_HTTP_PATH', `the enrollment port serves ${routes.map(({ path }) => path).join(', ')}`);
+  return route;
+};
+
+const peerOf = async (socket: Socket, address: string | undefined, demand: EnrollmentRoute['certificate'], options: EnrollmentServerOptions): Promise<VerifiedPeer | undefined> => {
+  if (demand === 'ignored') return undefined;
+  const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.raw : undefined;
+  if (!(socket instanceof TLSSocket) || certificate === undefined) {
+    if (demand === 'optional') return undefined;
+    throw new SallyportError('ERR_PEER_NO_CERTIFICATE', 'this needs a client certificate: show the one that was issued here');
+  }
+  const verdict = await verifyPeer(
+    {
+      certificate,
+      // The types say Error; Node gives the code as a string.
+      opensslError: socket.authorized ? undefined : String(socket.authorizationError),
+      remoteAddress: address,
+      resumed: socket.isSessionReused(),
+    },
+    { trust: options.trust(), index: options.index, clock: options.clock },
+  );
+  if (verdict.ok) return verdict.peer;
+  if (verdict.facts.issuer !== undefined) options.onRefused({ ...verdict.facts, error: verdict.error, resumed: socket.isSessionReused(), suppressed: 0 });
+  throw verdict.error;
 };
