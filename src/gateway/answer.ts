@@ -39,7 +39,10 @@ const capabilitiesOf = (names: unknown): Readonly<Record<string, unknown>> => {
 /** Sends a whole JSON body. */
 export const sendJson = (response: ServerResponse, status: number, text: string, headers: OutgoingHttpHeaders = {}): void => {
   if (response.headersSent || response.destroyed) return;
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), 'cache-control': 'no-store', ...headers });
+  response.writeHead(status, {
+    'content-type': 'application/json', 'content-length': Buffer.byteLength(text), 'cache-control': 'no-store',
+    ...(status === 429 || status === 503 ? { 'retry-after': String(retryAfterSeconds) } : {}), ...headers,
+  });
   response.end(text);
 };
 
@@ -55,7 +58,6 @@ export const sendError = (request: IncomingMessage, response: ServerResponse, er
   if (http === 405) headers.allow = 'POST, GET, DELETE';
   // Whoever comes back should find another gateway.
   if (code === 'ERR_DRAINING') headers.connection = 'close';
-  if (http === 429 || http === 503) headers['retry-after'] = String(retryAfterSeconds);
   // What is left of the body must not be read as the next request, nor waited for.
   if (!request.complete) headers.connection = 'close';
   sendJson(response, http, jsonRpcError(id, code, publicDataOf(error, code)), headers);

@@ -112,6 +112,19 @@ describe('several upstreams offered as one at /mcp', () => {
     await legacy.close();
   });
 
+  it('say in what is put together which of them failed, to those who may use it', async () => {
+    const failing = await startUpstream('http', { name: 'beta' });
+    const partial = await startTestGateway({ policy, aggregate: true, upstreams: [await startUpstream('v2', { name: 'alpha' }), failing] });
+    await failing.close();
+    const { answer } = await askModern(partial, partial.agent(), 'tools/list');
+    expect(namesIn(answer, 'tools').toSorted()).toEqual(['alpha__add', 'alpha__echo']);
+    expect(answer.result?._meta).toMatchObject({ 'sallyport/unavailableUpstreams': ['beta'] });
+    const called = await askModern(partial, partial.agent('guest', { organizationalUnits: ['guests'] }), 'tools/list');
+    expect([called.status, called.answer.error?.data]).toEqual([502, { code: 'ERR_UPSTREAM_UNREACHABLE' }]);
+    expect((await ask('tools/list')).answer.result?._meta).not.toHaveProperty('sallyport/unavailableUpstreams');
+    await partial.close();
+  });
+
   it('stay where they are, each on its own path', async () => {
     expect((await rawRequest(gateway, agent, modernRequest('tools/list', {}, { path: '/alpha/mcp' }))).status).toBe(200);
     expect((await rawRequest(gateway, agent, modernRequest('tools/list', {}, { path: '/delta/mcp' }))).status).toBe(404);

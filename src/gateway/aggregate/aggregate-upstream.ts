@@ -3,7 +3,8 @@
  * of the same principal to the endpoint of its upstream, where it is decided, recorded and filtered.
  */
 import type { Principal } from '../../identity/principal.ts';
-import { SallyportError } from '../../errors.ts';
+import { errorTable, SallyportError } from '../../errors.ts';
+import type { GateErrorCode } from '../../errors.ts';
 import { parseLossless, stringifyLossless } from '../../mcp/lossless-json.ts';
 import type { JsonRpcMessage, JsonRpcRequest } from '../../mcp/message.ts';
 import { isObject } from '../../mcp/read-messages.ts';
@@ -32,6 +33,15 @@ export interface AggregateOptions {
 }
 
 type Fields = Readonly<Record<string, unknown>>;
+
+interface Answers {
+  readonly answers: readonly { readonly member: string; readonly result: Fields }[];
+  /** Those that failed. */
+  readonly unavailable: readonly string[];
+}
+
+/** In the `_meta` of what is put together: upstreams of the principal that are left out because they failed. */
+const unavailableKey = 'sallyport/unavailableUpstreams';
 
 export class AggregateUpstream implements Upstream {
   readonly #options: AggregateOptions;
@@ -79,8 +89,8 @@ export class AggregateUpstream implements Upstream {
   }
 
   async #discover(request: UpstreamRequest, { id }: JsonRpcRequest, members: readonly AggregateMember[]): Promise<UpstreamAnswer> {
-    const answers = await this.#askAll(members, request);
-    return respond(id, discovered(answers, this.#options.serverInfo));
+    const { answers, unavailable } = await this.#askAll(members, request);
+    return respond(id, discovered(answers, this.#metaOf(unavailable)));
   }
 
   /** The first page of every upstream, then the next of those that have one. */
@@ -89,7 +99,7 @@ export class AggregateUpstream implements Upstream {
     const from = typeof cursor === 'string' ? positionsIn(cursor) : undefined;
     if (cursor !== undefined && from === undefined) throw new SallyportError('ERR_MCP_CURSOR', 'the cursor is none of this list');
     const asked = from === undefined ? members : members.filter(({ name }) => from.has(name));
-    const answers = await this.#askAll(asked, request, ({ name }) => {
+    const { answers, unavailable } = await this.#askAll(asked, request, ({ name }) => {
       const position = from?.get(name);
       return position === undefined ? rest : { ...rest, cursor: position };
     });
@@ -101,12 +111,17 @@ export class AggregateUpstream implements Upstream {
       ...(nextCursor === undefined ? {} : { nextCursor }),
       ttlMs: 0,
       cacheScope: 'private',
-      _meta: { 'io.modelcontextprotocol/serverInfo': this.#options.serverInfo },
+      _meta: this.#metaOf(unavailable),
     });
   }
 
+  /** Whoever reads a list should know that it is not whole, and which upstream to ask for again. */
+  #metaOf(unavailable: readonly string[]): Fields {
+    return { 'io.modelcontextprotocol/serverInfo': this.#options.serverInfo, ...(unavailable.length === 0 ? {} : { [unavailableKey]: unavailable }) };
+  }
+
   /** @throws SallyportError `ERR_UPSTREAM_UNREACHABLE` when no upstream answered */
-  async #askAll(members: readonly AggregateMember[], request: UpstreamRequest, paramsFor?: (member: AggregateMember) => Fields): Promise<readonly { readonly member: string; readonly result: Fields }[]> {
+  async #askAll(members: readonly AggregateMember[], request: UpstreamRequest, paramsFor?: (member: AggregateMember) => Fields): Promise<Answers> {
     const settled = await Promise.all(
       members.map(async (member) => {
         try {
@@ -123,7 +138,10 @@ export class AggregateUpstream implements Upstream {
     if (settled.length > 0 && settled.every((one) => one instanceof Error)) {
       throw new SallyportError('ERR_UPSTREAM_UNREACHABLE', 'no upstream answered: see the log for each of them', { facts: { upstreams: members.map(({ name }) => name) } });
     }
-    return settled.filter((one): one is { member: string; result: Fields } => one !== undefined && !(one instanceof Error));
+    return {
+      answers: settled.filter((one): one is { member: string; result: Fields } => one !== undefined && !(one instanceof Error)),
+      unavailable: members.flatMap(({ name }, at) => (settled[at] instanceof Error ? [name] : [])),
+    };
   }
 }
 
@@ -139,6 +157,7 @@ const withParams = (request: UpstreamRequest, params: Fields): UpstreamRequest =
 
 const respond = (id: JsonRpcRequest['id'], result: Fields): UpstreamAnswer => ({ kind: 'json', status: 200, text: stringifyLossless({ jsonrpc: '2.0', id, result }) });
 
+/** Undefined for what an upstream does not have or does not show. Throws when it, or the way to it, failed. */
 const resultIn = async (answer: UpstreamAnswer): Promise<Fields | undefined> => {
   if (answer.kind === 'json') return resultOf(answer.text);
   if (answer.kind === 'empty') return undefined;
@@ -149,7 +168,15 @@ const resultIn = async (answer: UpstreamAnswer): Promise<Fields | undefined> => 
 
 const resultOf = (text: string): Fields | undefined => {
   const message = parseLossless(text);
-  return isObject(message) && isObject(message.result) ? message.result : undefined;
+  if (!isObject(message)) return undefined;
+  const code = isObject(message.error) && isObject(message.error.data) ? message.error.data.code : undefined;
+  if (isFailure(code)) throw new SallyportError(code, 'the upstream was left out: the log of its endpoint says why');
+  return isObject(message.result) ? message.result : undefined;
+};
+
+const isFailure = (code: unknown): code is GateErrorCode => {
+  const row = typeof code === 'string' && Object.hasOwn(errorTable, code) ? errorTable[code as GateErrorCode] : undefined;
+  return row !== undefined && (row.http >= 500 || row.http === 429);
 };
 
 /** Looked into only where a name could be. */

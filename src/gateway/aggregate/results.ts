@@ -45,7 +45,7 @@ export const renamedParams = (upstream: string, params: Fields): Fields => ({
 });
 
 /** `server/discover` of several upstreams as one. */
-export const discovered = (answers: readonly { readonly member: string; readonly result: Fields }[], serverInfo: Fields): Fields => {
+export const discovered = (answers: readonly { readonly member: string; readonly result: Fields }[], meta: Fields): Fields => {
   const capabilities: Record<string, unknown> = {};
   for (const { result } of answers) {
     if (!isObject(result.capabilities)) continue;
@@ -62,7 +62,7 @@ export const discovered = (answers: readonly { readonly member: string; readonly
     ...(instructions.length === 0 ? {} : { instructions: instructions.join('\n\n') }),
     ttlMs: 0,
     cacheScope: 'private',
-    _meta: { 'io.modelcontextprotocol/serverInfo': serverInfo },
+    _meta: meta,
   };
 };
 
