@@ -35,7 +35,7 @@ export interface BenchGatewayOptions extends GatewaySecrets {
 }
 
 const limits: Omit<GatewayLimits, 'sessionIdleMs'> = {
-  bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, answerBytes: 16 * 1024 * 1024, callTimeoutMs: 3_600_000,
+  bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, answerBytes: 16 * 1024 * 1024, callTimeoutMs: 3_600_000, upstreamTimeoutMs: 120_000,
   sessionsPerPrincipal: 1_000_000, streamsPerPrincipal: 1_000_000, requestsPerPrincipal: 1_000_000, subscriptionsPerPrincipal: 1_000_000, subscribedResourcesPerPrincipal: 1_000_000,
 };
 

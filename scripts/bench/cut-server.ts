@@ -54,7 +54,7 @@ const start = async (job: CutServerJob): Promise<void> => {
       identity: { key: job.key, cert: job.cert }, trust, index, policy: parsePolicy(policyText), evidence: new AuditLog(store.audit, { clock: systemClock }),
       upstreams: [{ name: 'bench', handler: createEchoHandler() }],
       limits: {
-        bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 100, streamsPerPrincipal: 100, requestsPerPrincipal: 100, subscriptionsPerPrincipal: 100, subscribedResourcesPerPrincipal: 1_000, callTimeoutMs: 3_600_000,
+        bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 100, streamsPerPrincipal: 100, requestsPerPrincipal: 100, subscriptionsPerPrincipal: 100, subscribedResourcesPerPrincipal: 1_000, callTimeoutMs: 3_600_000, upstreamTimeoutMs: 120_000,
         sessionIdleMs: 1_800_000, answerBytes: 16 * 1024 * 1024,
       },
       allowedHosts: ['localhost', '127.0.0.1'], allowedOrigins: [], minTlsVersion: 'TLSv1.3', auditArguments: 'digest',

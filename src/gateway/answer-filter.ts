@@ -22,6 +22,7 @@ import type { Sealer } from '../mcp/sealing.ts';
 import type { Action } from '../policy/decision.ts';
 import type { SseEvent } from '../upstream/upstream.ts';
 import { AskedOfClient } from './asked-of-client.ts';
+import { settle } from './sessions.ts';
 import type { InFlight, Session } from './sessions.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -152,7 +153,8 @@ export class AnswerFilter {
     // What is not recorded is not given; then the request stays open, to be failed.
     this.#options.onAnswered(id, message.error !== undefined);
     this.#options.pending.delete(id);
-    this.#options.session()?.inFlight.delete(id);
+    const session = this.#options.session();
+    if (session !== undefined) settle(session, id);
     return kept;
   }
 

@@ -13,6 +13,7 @@ import { CallRecord } from './call-record.ts';
 import type { ToolGuard } from './tool-guard.ts';
 import type { Exchange, Leg } from './exchange.ts';
 import type { Caller, DecidedMessage, EndpointGate } from './gate.ts';
+import { settle } from './sessions.ts';
 import type { InFlight, Session, SessionTable } from './sessions.ts';
 
 export interface CarriageOptions {
@@ -95,8 +96,8 @@ export class Carriage {
       if (response.writableEnded && codeOf(aborting.signal.reason) === 'ERR_DRAINING') return;
       failure = aborting.signal.aborted ? aborting.signal.reason : error;
       const code = codeOf(failure);
-      // Event ids the client holds lead to answers it may still fetch; without one there is no way back.
-      if (!exchange.filter.resumable) for (const id of pending.keys()) what.session?.inFlight.delete(id);
+      // Event ids the client holds lead to answers it may still fetch, and a call that it left goes on: it may cancel it.
+      if (what.session !== undefined && !exchange.filter.resumable && code !== 'ERR_HTTP_ABANDONED') for (const id of pending.keys()) settle(what.session, id);
       if (what.session !== undefined && sessionIsGone.has(code)) sessions.end(what.session, 'upstream');
       work.resumable = exchange.filter.resumable && !sessionIsGone.has(code) && code !== 'ERR_AUDIT_UNAVAILABLE';
       throw failure;
@@ -155,7 +156,7 @@ export class Carriage {
   #endCancelled({ session }: Exchange, { id, pending, abort }: { id: RequestId; pending: Map<RequestId, InFlight>; abort: (reason: SallyportError) => void }): void {
     setTimeout(() => {
       if (!pending.delete(id)) return;
-      session?.inFlight.delete(id);
+      if (session !== undefined) settle(session, id);
       if (pending.size === 0) abort(new SallyportError('ERR_HTTP_ABANDONED', 'the client cancelled the request and no response came'));
     }, cancelGraceMs).unref();
   }

@@ -24,6 +24,7 @@ import { readBody } from './body.ts';
 import type { BodyLimits } from './body.ts';
 import { readFront } from './front.ts';
 import type { Front, FrontOptions } from './front.ts';
+import { CallPlaces } from './call-places.ts';
 import { Carriage, forgetSubscription } from './carriage.ts';
 import type { CarriageOptions, Work } from './carriage.ts';
 import type { Caller } from './gate.ts';
@@ -31,13 +32,17 @@ import { isInitialize } from './exchange.ts';
 import type { Quota } from './quota.ts';
 import type { RoleLimits } from './role-limits.ts';
 import type { Ask } from './tool-guard.ts';
+import { settle } from './sessions.ts';
 import type { InFlight, Session } from './sessions.ts';
 
 export interface EndpointOptions extends CarriageOptions {
   readonly quota: Quota;
   readonly roleLimits: RoleLimits;
   readonly front: FrontOptions;
-  readonly limits: BodyLimits & CarriageOptions['limits'];
+  readonly limits: BodyLimits & CarriageOptions['limits'] & {
+    /** Milliseconds an upstream has for an answer, and a call without a client keeps its place. */
+    readonly upstreamTimeoutMs: number;
+  };
   /** Requests of another era are refused. */
   readonly eras: 'legacy' | 'modern' | 'both';
   /** A principal asks without a session, so that what it leaves behind can be ended with its certificate. */
@@ -184,7 +189,7 @@ export class McpEndpoint {
   /** No step is assumed: a request without a session is decided all the same (mcp.md row 6). */
   async #post(work: Work, front: Front, session: Session | undefined, sealed: ReadMessages): Promise<void> {
     const { response, caller, pending } = work;
-    const { gate, leg } = this.#options;
+    const { gate, leg, limits } = this.#options;
     const { principal } = caller;
     const body = this.#open(principal, sealed, 'legacy');
     await this.#prepare(caller, body.messages, (method, params) => leg.ask({ principal, roles: gate.grantsOf(principal).roles, era: 'legacy', envelope: undefined, session }, method, params));
@@ -195,7 +200,8 @@ export class McpEndpoint {
       return;
     }
     const calls = body.messages.filter((message) => message.kind === 'request' && message.method === 'tools/call').length;
-    if (calls > 0) work.releases.push(this.#options.roleLimits.take(caller.principal.id, this.#options.gate.grantsOf(caller.principal).limits, calls));
+    const places = calls === 0 ? undefined : new CallPlaces(this.#options.roleLimits.take(caller.principal.id, gate.grantsOf(principal).limits, calls));
+    if (places !== undefined) work.releases.push(() => places.give());
     if (isInitialize(body.messages)) work.releases.push(this.#options.sessions.reserve(caller.principal));
     for (const message of body.messages) {
       if (message.kind === 'request') {
@@ -220,7 +226,12 @@ export class McpEndpoint {
       remember(session, pending);
     }
     work.decided = true;
-    await this.#carriage.carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
+    try {
+      await this.#carriage.carry(work, { front, ...ofLegacy, session, call: admission.call, body }, admission.decisions);
+    } catch (error) {
+      if (session !== undefined && codeOf(error) === 'ERR_HTTP_ABANDONED') places?.keep(session, pending.keys(), limits.upstreamTimeoutMs);
+      throw error;
+    }
   }
 
   /** A principal without any right here makes nobody ask the MCP server anything. */
@@ -279,7 +290,7 @@ const remember = (session: Session, pending: ReadonlyMap<RequestId, InFlight>): 
   for (const [id, inFlight] of pending) session.inFlight.set(id, inFlight);
   for (const id of session.inFlight.keys()) {
     if (session.inFlight.size <= rememberedRequests) return;
-    session.inFlight.delete(id);
+    settle(session, id);
   }
 };
 
@@ -299,8 +310,9 @@ const accountFor = (message: JsonRpcMessage, session: Session | undefined): bool
   if (reference === undefined) return true;
   if (session === undefined) return false;
   if (reference.member === 'progressToken') return [...session.awaited.values()].includes(reference.id);
-  session.inFlight.get(reference.id)?.onCancelled?.();
-  return session.inFlight.has(reference.id);
+  const inFlight = session.inFlight.get(reference.id);
+  inFlight?.onCancelled?.();
+  return inFlight !== undefined;
 };
 
 const checkRevision = ({ protocolVersion: named }: Front, session: Session | undefined, { batch, initializing }: { batch: boolean; initializing: boolean }): void => {

@@ -55,6 +55,8 @@ export interface GatewayLimits extends BodyLimits, QuotaLimits, SessionLimits {
   readonly answerBytes: number;
   /** Milliseconds that a call may run in all. */
   readonly callTimeoutMs: number;
+  /** Milliseconds an upstream has for an answer, and a call whose client went away keeps its place. */
+  readonly upstreamTimeoutMs: number;
 }
 
 export interface GatewayParts {

@@ -14,6 +14,8 @@ export interface InFlight {
   readonly params: Readonly<Record<string, unknown>> | undefined;
   /** The MCP client takes the request back: there may never be an answer to end its exchange. */
   onCancelled?: () => void;
+  /** Nobody waits for its answer any more, and it is over: answered all the same, cancelled, forgotten or ended with its session. */
+  onSettled?: () => void;
 }
 
 export interface Session {
@@ -140,6 +142,7 @@ export class SessionTable {
     this.#giveBack(session.principalId);
     remove(this.#byCertificate, keyOf(session), session);
     for (const abort of session.exchanges) abort(reason);
+    for (const id of session.inFlight.keys()) settle(session, id);
     for (const give of session.subscribed.values()) give();
     session.subscribed.clear();
     this.#options.onEnd(session, cause);
@@ -179,6 +182,12 @@ export class SessionTable {
     return this.#options.clock.now().getTime();
   }
 }
+
+/** A request of the session is over. */
+export const settle = ({ inFlight }: Pick<Session, 'inFlight'>, id: RequestId): void => {
+  inFlight.get(id)?.onSettled?.();
+  inFlight.delete(id);
+};
 
 const keyOf = ({ lastCertificate }: Session): string => `${lastCertificate.issuerId}:${lastCertificate.serial}`;
 

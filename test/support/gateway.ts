@@ -84,7 +84,7 @@ bindings:
 
 const defaultLimits: GatewayLimits = {
   bodyBytes: 4 * 1024 * 1024, bodyTimeoutMs: 10_000, sessionsPerPrincipal: 32, streamsPerPrincipal: 16, requestsPerPrincipal: 64,
-  subscriptionsPerPrincipal: 16, subscribedResourcesPerPrincipal: 256, callTimeoutMs: 3_600_000, sessionIdleMs: 1_800_000, answerBytes: 16 * 1024 * 1024,
+  subscriptionsPerPrincipal: 16, subscribedResourcesPerPrincipal: 256, callTimeoutMs: 3_600_000, upstreamTimeoutMs: 120_000, sessionIdleMs: 1_800_000, answerBytes: 16 * 1024 * 1024,
 };
 
 export const startTestGateway = async (options: TestGatewayOptions = {}): Promise<TestGateway> => {
