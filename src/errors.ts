@@ -8,6 +8,7 @@ import type { CaErrorCode } from '../ca/errors.ts';
 export type GateErrorCode =
   // Configuration and start
   | 'ERR_CONFIG_INVALID'
+  | 'ERR_CONFIG_WRITABLE'
   | 'ERR_CONFIG_MISSING'
   | 'ERR_CONFIG_EXISTS'
   | 'ERR_POLICY_INVALID'
@@ -161,6 +162,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_STORE_SCHEMA: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_STORE_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_CONFIG_INVALID: row(500, -32603, 2, 'internal error'),
+  ERR_CONFIG_WRITABLE: row(500, -32603, 2, 'internal error'),
   ERR_CONFIG_MISSING: row(500, -32603, 2, 'internal error'),
   ERR_CONFIG_EXISTS: row(500, -32603, 1, 'internal error'),
   ERR_POLICY_INVALID: row(500, -32603, 3, 'internal error'),

@@ -24,6 +24,7 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_KEY_MODE: '`chmod 600` the file that the message names',
   ERR_STORE_SCHEMA: 'the store was written by a newer Sallyport: use that one',
   ERR_STORE_UNAVAILABLE: 'look at the disk, or at the database; nothing is allowed until it can be written',
+  ERR_CONFIG_WRITABLE: 'look at what was written to the file, then take the right to write it from others: `chmod go-w`',
   ERR_CONFIG_INVALID: 'correct `sallyport.yaml`: the message names line and column',
   ERR_CONFIG_MISSING: 'run `sallyport init`, or give `--dir`',
   ERR_CONFIG_EXISTS: 'give another directory; nothing was touched',

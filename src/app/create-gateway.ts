@@ -3,11 +3,14 @@ import { constants, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
+import { join } from 'node:path';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import type { Clock, Randomness } from '../../ca/index.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
+import { configFileName } from '../config/load.ts';
+import { assertOwnerWritesAlone } from '../config/writers.ts';
 import { createEnrollmentServer } from '../gateway/enrollment-server.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { webListener } from '../gateway/web-listener.ts';
@@ -121,6 +124,8 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const sources = options.upstreams === undefined ? config.upstreams : new Map(Object.entries(options.upstreams));
   const identityKey = needsIdentityKey(sources) ? await identityKeyOf(config.directory, { passphrase, randomness }) : undefined;
   const upstreams = await upstreamsOf(sources, { config, clock, randomness, log: logger, identityKey, env: options.env ?? process.env });
+  await assertOwnerWritesAlone(join(config.directory, configFileName));
+  await assertOwnerWritesAlone(config.policyFile);
   const policy = await readPolicy(config.policyFile);
   reportPolicyFindings(policy, [...sources.keys()], logger);
   for (const { key: setting, message } of config.findings) logger.warn({ setting, finding: message }, 'configuration finding');
@@ -202,6 +207,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
 
   const reloadPolicy = async (): Promise<void> => {
     try {
+      await assertOwnerWritesAlone(config.policyFile);
       const next = await readPolicy(config.policyFile);
       if (next.revision === gateway.gate.policy.revision) return;
       gateway.gate.replacePolicy(next);

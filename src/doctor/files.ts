@@ -1,7 +1,8 @@
 /** What lies in the data directory: modes of keys, lifetimes of certificates. */
 import { readdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Certificate } from '../../ca/x509/certificate.ts';
+import { formatMode, writableByOthers } from '../config/writers.ts';
 import { fail, pass, skip, warn } from './check.ts';
 import type { Finding } from './check.ts';
 
@@ -14,29 +15,18 @@ export const examineKeyModes = async (directory: string, platform: NodeJS.Platfo
   for (const path of [directory, keys, ...files]) {
     const entry = await stat(path);
     const mode = entry.mode & 0o777;
-    if ((mode & 0o077) !== 0) open.push({ path, shown: `${path} is ${mode.toString(8).padStart(4, '0')}`, chmod: `chmod ${entry.isDirectory() ? '700' : '600'} ${path}` });
+    if ((mode & 0o077) !== 0) open.push({ path, shown: `${path} is ${formatMode(mode)}`, chmod: `chmod ${entry.isDirectory() ? '700' : '600'} ${path}` });
   }
   if (open.length === 0) return pass(`${files.length} keys, for their owner only`);
   const exposed = open.some(({ path }) => files.includes(path)) ? '; replace a key that someone else may have read' : '';
   return fail(open.map(({ shown }) => shown).join(', '), open.map(({ chmod }) => chmod).join(' && ') + exposed);
 };
 
-/** Whoever writes the configuration decides which programs the gateway starts; whoever writes the policy, what is allowed. Undefined: only its owner. */
+/** Undefined: only its owner may write it. */
 export const examineWriters = async (file: string, platform: NodeJS.Platform): Promise<Finding | undefined> => {
-  if (platform === 'win32') return undefined;
-  const directory = dirname(file);
-  const entries = await Promise.all([stat(directory), stat(file)]).catch(() => undefined);
-  // A file that is not there is the finding of whoever reads it.
-  if (entries === undefined) return undefined;
-  const [around, own] = entries.map(({ mode }) => mode & 0o777) as [number, number];
-  // A mode says nothing behind a directory that lets nobody through.
-  const passable = (around & 0o011) << 1;
-  const open = [
-    { path: directory, mode: around },
-    { path: file, mode: own },
-  ].filter(({ mode }) => (mode & 0o022 & passable) !== 0);
+  const open = await writableByOthers(file, platform);
   if (open.length === 0) return undefined;
-  return fail(open.map(({ path, mode }) => `${path} is ${mode.toString(8).padStart(4, '0')}: others may write to it`).join(', '), `${open.map(({ path }) => `chmod go-w ${path}`).join(' && ')}; see what was written`);
+  return fail(open.map(({ path, mode }) => `${path} is ${formatMode(mode)}: others may write to it`).join(', '), `${open.map(({ path }) => `chmod go-w ${path}`).join(' && ')}; see what was written`);
 };
 
 const dayMs = 86_400_000;

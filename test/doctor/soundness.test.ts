@@ -36,7 +36,7 @@ it('fails a configuration that others may write, and heeds that a closed directo
     await chmod(file, own);
     return examineWriters(file, 'linux');
   };
-  for (const [around, own] of [[0o700, 0o666], [0o755, 0o644], [0o750, 0o602], [0o701, 0o660]] as const) expect(await withModes(around, own)).toBeUndefined();
+  for (const [around, own] of [[0o700, 0o666], [0o755, 0o644], [0o750, 0o602], [0o701, 0o660], [0o1777, 0o644]] as const) expect(await withModes(around, own)).toBeUndefined();
   const finding = (path: string, mode: string) => ({ outcome: 'fail', detail: `${path} is ${mode}: others may write to it`, next: `chmod go-w ${path}; see what was written` });
   expect(await withModes(0o755, 0o646)).toEqual(finding(file, '0646'));
   expect(await withModes(0o750, 0o620)).toEqual(finding(file, '0620'));

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { cp, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, cp, readFile, rename, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { connect } from 'node:tls';
@@ -163,6 +163,19 @@ describe('serve refuses to start, says why, and leaves nothing behind', () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toContain(`error ERR_LISTEN_ADDRESS: cannot listen on ${taken}`);
     expect(stderr).toContain('choose another address or end what listens there');
+  });
+
+  it('with a policy that others may write', async () => {
+    await chmod(port.path('port'), 0o755);
+    await chmod(port.path('port', 'policy.yaml'), 0o666);
+    try {
+      const { code, stdout, stderr } = await port.command(['serve', '--', ...fixtureCommand]);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+      expect(stderr).toContain(`error ERR_CONFIG_WRITABLE: ${port.path('port', 'policy.yaml')} is 0666: others may write to it, and so decide what the gateway does`);
+    } finally {
+      await chmod(port.path('port', 'policy.yaml'), 0o600);
+      await chmod(port.path('port'), 0o700);
+    }
   });
 
   it.each([
