@@ -72,7 +72,7 @@ const checkPresented = (ofAgent: readonly CertificateRecord[], { intent, present
 const withinLimit = (others: readonly CertificateRecord[], admission: Admission): readonly CertificateRecord[] => {
   const { intent, kind, kindOf, maxLive, presented } = admission;
   if (kind === 'server' || kind === 'ocsp') return [];
-  const live = others.filter((record) => (record.state === 'issued' || record.state === 'intent') && kindOf(record.profile) !== 'server' && record.issuerId === intent.issuerId);
+  const live = others.filter((record) => (record.state === 'issued' || record.state === 'intent') && kindOf(record.profile) !== 'server');
   const excess = live.length + 1 - maxLive;
   if (excess <= 0) return [];
   const replacedAndSeen = new Set(live.filter((record) => record.firstSeenAt !== undefined).map((record) => record.replaces));

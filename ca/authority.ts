@@ -1,13 +1,11 @@
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { recordAuthorities } from './adoption.ts';
 import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
-import { CrlPublisher } from './crl.ts';
 import { CrlSchedule } from './crl-schedule.ts';
-import { OcspResponder } from './ocsp.ts';
 import { checkCsrContent } from './csr-content.ts';
+import type { CrlPublisher } from './crl.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
 import { createTokenText, isTokenFor, parseToken } from './enrollment.ts';
@@ -15,12 +13,16 @@ import { CaError } from './errors.ts';
 import { certificateRefused, certificateUnknownIssued, tokenCreated, tokenRefused, tokenSpent } from './events.ts';
 import { grantedToAgent, grantedToServer } from './grant.ts';
 import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
-import type { Hierarchy, Issuer } from './hierarchy.ts';
+import { readHierarchyList } from './hierarchy-files.ts';
+import { IssuerServices } from './issuer-services.ts';
+import { isTrusted, issuerIn, pathAbove, rootsPem, trustedOf } from './issuer.ts';
+import type { CrossCertificate, Hierarchy, Issuer, IssuerRole } from './issuer.ts';
 import type { Granted } from './issuance.ts';
 import { checkSubjectKey } from './key-policy.ts';
 import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
-import type { CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, KeyAlgorithm } from './ports.ts';
+import type { OcspResponders } from './ocsp-responders.ts';
+import type { CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, IssuerId, KeyAlgorithm } from './ports.ts';
 import { fillOrder } from './order.ts';
 import type { Order } from './order.ts';
 import { ocspProfile, profilesOfAuthority } from './profile.ts';
@@ -46,56 +48,51 @@ import { releaseSelected } from './release.ts';
 import { previewRevocation, revokeSelected } from './revocation.ts';
 import { checkAgentName, checkOrganizationalUnits, checkTrustDomain } from './subject-rules.ts';
 import { spkiOf } from './x509/algorithm.ts';
+import type { Certificate } from './x509/certificate.ts';
 import { parseCsr, verifyCsr } from './x509/csr.ts';
 import type { Csr } from './x509/csr.ts';
+
+export interface HierarchyFollower {
+  /** Before the authority begins to work with the next hierarchy. What it throws leaves the authority with the one it has. */
+  before(next: Hierarchy): Promise<void>;
+  after(): void;
+}
 
 /**
  * Issues, renews and revokes certificates and publishes CRLs. Whatever a method answers is on disk,
  * together with its audit entry. Refusals are `CaError`s and are audited too.
  */
 export class CertificateAuthority {
-  readonly root: Issuer;
-  readonly issuing: Issuer;
-  /** PEM of issuing CA and root. */
-  readonly chain: string;
   readonly trustDomain: string;
   readonly profiles: ReadonlyMap<string, Profile>;
-  /** Answers OCSP requests about what the issuing CA issued; undefined when that is not wanted. */
-  readonly ocsp: OcspResponder | undefined;
+  /** Answers OCSP requests about what issuing CAs issued; undefined when that is not wanted. */
+  readonly ocsp: OcspResponders | undefined;
   readonly #options: AuthorityOptions;
   readonly #issuance: IssuanceWorld;
-  readonly #publishers: Readonly<Record<IssuerName, CrlPublisher>>;
+  readonly #services: IssuerServices;
   readonly #schedule: CrlSchedule;
-  readonly #refusedKeys: ReadonlySet<string>;
   readonly #maxLive: number;
+  readonly #followers = new Set<HierarchyFollower>();
+  #hierarchy: Hierarchy;
+  #refusedKeys: ReadonlySet<string>;
 
   private constructor(hierarchy: Hierarchy, options: AuthorityOptions) {
     const { store, clock } = options;
-    this.root = hierarchy.root;
-    this.issuing = hierarchy.issuing;
-    this.chain = hierarchy.issuing.pem + hierarchy.root.pem;
+    this.#hierarchy = hierarchy;
+    this.#refusedKeys = refusedKeys(hierarchy, options);
     this.trustDomain = checkTrustDomain(options.trustDomain);
     // Refuses an unusable address now rather than at the first certificate.
-    publishedAt(options.publicUrl, 'issuing');
+    publishedAt(options.publicUrl, hierarchy.issuing);
     this.#options = options;
     this.#issuance = { store, clock, locks: new KeyedLock(), audited: new WeakSet() };
     this.profiles = profilesOfAuthority(options);
     this.#maxLive = options.maxLivePerAgent ?? 2;
     if (!Number.isInteger(this.#maxLive) || this.#maxLive < 1) throw new CaError('ERR_CA_LIMIT', 'maxLivePerAgent must be a whole number from 1');
-    this.#refusedKeys = new Set([this.root.id, this.issuing.id, ...(options.refusedSpkiHashes ?? [])]);
-    const publisher = (issuer: Issuer): CrlPublisher =>
-      new CrlPublisher({
-        issuer,
-        store,
-        clock,
-        sleep: (ms) => sleep(ms),
-        lifetimeSeconds: parseDuration(options.crlLifetime ?? '24h'),
-        file: hierarchy.directory === undefined ? undefined : join(hierarchy.directory, 'crl', `${issuer.name}.crl`),
-      });
-    this.#publishers = { root: publisher(this.root), issuing: publisher(this.issuing) };
-    this.ocsp = options.ocsp === false ? undefined : this.#createResponder(hierarchy.directory);
+    this.#services = new IssuerServices({ ...options, certifyResponder: (issuer, spki) => this.#certifyResponder(issuer, spki) });
+    this.#services.follow(hierarchy);
+    this.ocsp = this.#services.ocsp;
     this.#schedule = new CrlSchedule({
-      publishers: new Map(([this.root, this.issuing] as const).filter((issuer) => issuer.signer !== undefined).map((issuer) => [issuer.name, this.#publishers[issuer.name]])),
+      publishers: this.#services.scheduled,
       clock,
       coalesceMs: options.crlCoalesceMs ?? 1_000,
       maintain: async () => {
@@ -124,6 +121,81 @@ export class CertificateAuthority {
     await recordAuthorities(hierarchy, options);
     await authority.recover();
     return authority;
+  }
+
+  /** The CAs that issue now; which ones these are can change while the authority runs. */
+  get root(): Issuer {
+    return this.#hierarchy.root;
+  }
+
+  get issuing(): Issuer {
+    return this.#hierarchy.issuing;
+  }
+
+  /** PEM of issuing CA and root. */
+  get chain(): string {
+    return this.issuing.chain;
+  }
+
+  /** Every CA there ever was, oldest first. */
+  get issuers(): readonly Issuer[] {
+    return this.#hierarchy.issuers;
+  }
+
+  /** As it is now. */
+  get hierarchy(): Hierarchy {
+    return this.#hierarchy;
+  }
+
+  get crossCertificates(): readonly CrossCertificate[] {
+    return this.#hierarchy.crossCertificates;
+  }
+
+  /** Grows with every change of which CAs there are and what each is for. */
+  get sequence(): number {
+    return this.#hierarchy.sequence;
+  }
+
+  /** Those whose certificates are accepted, the active one first. */
+  trusted(role: IssuerRole): readonly Issuer[] {
+    return trustedOf(this.#hierarchy, role);
+  }
+
+  /** Every root to be trusted, in PEM. */
+  get roots(): string {
+    return rootsPem(this.#hierarchy);
+  }
+
+  /** The root that is pinned by tokens and ends the path that is shown for that: the oldest one still trusted above the active issuing CA. */
+  get pinnedRoot(): Issuer {
+    return pathAbove(this.#hierarchy, this.issuing).root;
+  }
+
+  issuerById(id: IssuerId): Issuer | undefined {
+    return this.issuers.find((issuer) => issuer.id === id);
+  }
+
+  issuerNamed(name: IssuerName): Issuer | undefined {
+    return issuerIn(this.#hierarchy, name);
+  }
+
+  /** Of a CA, or of one root by another (`root-2-by-root`). */
+  certificateNamed(name: string): Certificate | undefined {
+    return (this.issuerNamed(name) ?? this.crossCertificates.find((each) => each.name === name))?.certificate;
+  }
+
+  /** From now on told of each change, made in this process or in another; returns what ends it. */
+  followHierarchy(follower: HierarchyFollower): () => void {
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
+  }
+
+  /** Reads the hierarchy again if another process changed it. Answers whether it did. @throws as `load` */
+  async refresh(): Promise<boolean> {
+    const { directory, sequence } = this.#hierarchy;
+    if (directory === undefined || (await readHierarchyList(directory)).sequence === sequence) return false;
+    await this.#adopt(await loadHierarchy({ directory, passphrase: this.#options.passphrase, before: this.#hierarchy }));
+    return true;
   }
 
   /** Certifies an agent on an operator's word. */
@@ -174,7 +246,8 @@ export class CertificateAuthority {
     const [old] = await this.#options.store.findCertificates({ issuerId: presented.issuerId, serial: presented.serial, limit: 1 });
     const actor = request.actor ?? `agent:${old?.agent ?? 'unknown'}`;
     return this.#auditing(old?.agent, { actor }, async () => {
-      if (old === undefined || old.issuerId !== this.issuing.id || old.der === undefined) throw new CaError('ERR_CA_CERTIFICATE_UNKNOWN', 'the certificate presented for renewal was not issued here; enroll again', { facts: { ...presented } });
+      const issuer = old === undefined ? undefined : this.issuerById(old.issuerId);
+      if (old === undefined || issuer?.role !== 'issuing' || !isTrusted(issuer) || old.der === undefined) throw new CaError('ERR_CA_CERTIFICATE_UNKNOWN', 'the certificate presented for renewal was not issued here; enroll again', { facts: { ...presented } });
       const now = this.#options.clock.now();
       if (old.state === 'revoked') throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is revoked; ask the operator for a new identity', { facts: { ...presented } });
       if (now.getTime() >= old.notAfter.getTime() + 1_000) throw new CaError('ERR_CA_TTL', 'the certificate presented for renewal has expired; enroll again with a new token', { facts: { ...presented } });
@@ -235,7 +308,7 @@ export class CertificateAuthority {
     if (seconds > 7 * 86_400) throw new CaError('ERR_CA_TTL', 'a token may be used for 7d at most; create it when it is needed');
     const ttlSeconds = request.certificateTtl === undefined ? undefined : ttlOf(request.certificateTtl, profile);
     const now = clock.now();
-    const { text, secretHash } = createTokenText(this.root.der, randomness);
+    const { text, secretHash } = createTokenText(this.pinnedRoot.der, randomness);
     const token: EnrollmentToken = {
       secretHash,
       agent: checkAgentName(request.agent),
@@ -277,12 +350,12 @@ export class CertificateAuthority {
 
   /** Builds, checks, stores and writes a new CRL now. */
   async publishCrl(which: IssuerName, options: { readonly actor?: string } = {}): Promise<CrlRecord> {
-    return this.#publishers[which].publish(options.actor);
+    return this.#publisher(which).publish(options.actor);
   }
 
   /** The newest CRL, whichever process published it. `ERR_CRL_STALE` when there is none yet. */
   async currentCrl(which: IssuerName): Promise<CrlRecord> {
-    const latest = await this.#publishers[which].latest();
+    const latest = await this.#publisher(which).latest();
     if (latest === undefined) throw new CaError('ERR_CRL_STALE', `the ${which} CA has not published a CRL yet; run sallyport crl --ca ${which}`);
     return latest;
   }
@@ -319,30 +392,35 @@ export class CertificateAuthority {
 
   #statusChanged(records: readonly CertificateRecord[]): void {
     const issuers = new Set(records.map((record) => record.issuerId));
-    for (const issuer of [this.issuing, this.root]) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
+    for (const issuer of this.issuers) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
     // The change feed says it too, perhaps a moment later.
     for (const record of records) this.ocsp?.forget(record);
   }
 
-  #createResponder(directory: string | undefined): OcspResponder {
-    const { store, clock, randomness, passphrase, onBackgroundError } = this.#options;
-    const subject = [...this.issuing.certificate.subject.filter((rdn) => rdn.every(({ type }) => type === 'O')), [{ type: 'CN', value: 'OCSP Responder' }]];
-    const granted: Granted = { subject, uris: [], dnsNames: [], ipAddresses: [] };
+  async #adopt(hierarchy: Hierarchy): Promise<void> {
+    await recordAuthorities(hierarchy, this.#options);
+    // Whoever judges certificates knows a CA before there is one of it.
+    for (const follower of this.#followers) await follower.before(hierarchy);
+    this.#hierarchy = hierarchy;
+    this.#refusedKeys = refusedKeys(hierarchy, this.#options);
+    for (const name of this.#services.follow(hierarchy)) this.#schedule.request(name);
+    for (const follower of this.#followers) follower.after();
+  }
+
+  #publisher(which: IssuerName): CrlPublisher {
+    const publisher = this.#services.publishers.get(which);
+    if (publisher === undefined) throw new CaError('ERR_CA_MISSING', `there is no CA named ${JSON.stringify(which)}; use one of ${this.issuers.map(({ name }) => name).join(', ')}`, { facts: { ca: which } });
+    return publisher;
+  }
+
+  async #certifyResponder(issuer: Issuer, spki: Uint8Array): Promise<Uint8Array> {
+    const subject = [...issuer.certificate.subject.filter((rdn) => rdn.every(({ type }) => type === 'O')), [{ type: 'CN', value: 'OCSP Responder' }]];
     // No agent is named so: names have no colon.
-    const agent = `ocsp:${this.issuing.name}`;
-    return new OcspResponder({
-      issuer: this.issuing,
-      directory,
-      passphrase,
-      store,
-      clock,
-      randomness,
-      issue: (spki) =>
-        this.#auditing(agent, { actor: 'ca' }, async () => {
-          const order: Order = { agent, granted, profile: ocspProfile, ttlSeconds: ocspProfile.defaultTtlSeconds, spki, issuer: this.issuing, replaces: undefined, revokedIdentity: 'ignore', actor: 'ca' };
-          return (await this.#fill(order, undefined)).der;
-        }),
-      onError: onBackgroundError ?? (() => undefined),
+    const agent = `ocsp:${issuer.name}`;
+    const granted: Granted = { subject, uris: [], dnsNames: [], ipAddresses: [] };
+    return this.#auditing(agent, { actor: 'ca' }, async () => {
+      const order: Order = { agent, granted, profile: ocspProfile, ttlSeconds: ocspProfile.defaultTtlSeconds, spki, issuer, replaces: undefined, revokedIdentity: 'ignore', actor: 'ca' };
+      return (await this.#fill(order, undefined)).der;
     });
   }
 
@@ -386,7 +464,7 @@ export class CertificateAuthority {
     const { address } = request;
     try {
       const parsed = parseToken(request.token);
-      if (!isTokenFor(parsed, this.root.der)) throw new CaError('ERR_TOKEN_INVALID', 'the token was made by another certificate authority; check the address');
+      if (!this.trusted('root').some(({ der }) => isTokenFor(parsed, der))) throw new CaError('ERR_TOKEN_INVALID', 'the token was made by another certificate authority; check the address');
       const csr = provenCsr(request.csr);
       checkSubjectKey(csr.spki, { allowed: new Set([...this.profiles.values()].flatMap((profile) => [...profile.keyAlgorithms])), refusedSpkiHashes: this.#refusedKeys });
       const spending = await store.spendToken(parsed.secretHash, time, (token) => tokenSpent(token, { time, address }));
@@ -403,7 +481,7 @@ export class CertificateAuthority {
   #fill(order: Order, privateKey: KeyObject | undefined): Promise<IssuedCertificate> {
     const { clock, randomness, publicUrl } = this.#options;
     return fillOrder(order, {
-      clock, randomness, publicUrl, privateKey, root: this.root, issuing: this.issuing, profiles: this.profiles,
+      clock, randomness, publicUrl, privateKey, hierarchy: this.#hierarchy, profiles: this.profiles,
       issuance: this.#issuance, maxLive: this.#maxLive, ocsp: this.ocsp !== undefined,
     });
   }
@@ -420,6 +498,9 @@ export class CertificateAuthority {
     }
   }
 }
+
+/** No CA's key is an agent's. */
+const refusedKeys = ({ issuers }: Hierarchy, { refusedSpkiHashes = [] }: AuthorityOptions): ReadonlySet<string> => new Set([...issuers.map(({ id }) => id), ...refusedSpkiHashes]);
 
 const ttlOf = (ttl: string | number | undefined, profile: Profile): number => (ttl === undefined ? profile.defaultTtlSeconds : parseDuration(ttl));
 

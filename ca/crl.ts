@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { writeDurably } from './durable-file.ts';
 import { CaError } from './errors.ts';
 import { crlPublished } from './events.ts';
-import type { Issuer } from './hierarchy.ts';
+import type { Issuer } from './issuer.ts';
 import type { CaStore, Clock, CrlRecord, RevocationReason, RevokedSerial } from './ports.ts';
 import { signatureAlgorithmFor } from './x509/algorithm.ts';
 import { assembleSigned } from './x509/certificate.ts';

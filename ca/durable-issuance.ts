@@ -3,7 +3,7 @@ import { admit } from './admission.ts';
 import type { Admission } from './admission.ts';
 import { CaError } from './errors.ts';
 import { certificateDiscarded, certificateIssued, certificateRevoked, certificateWithheld } from './events.ts';
-import type { Issuer } from './hierarchy.ts';
+import type { Issuer } from './issuer.ts';
 import type { KeyedLock } from './keyed-lock.ts';
 import { lintCertificate, lintTbs, requireClean } from './lint.ts';
 import type { LintContext } from './lint.ts';

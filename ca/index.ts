@@ -20,7 +20,9 @@ export type {
 } from './requests.ts';
 
 export { createHierarchy, loadHierarchy } from './hierarchy.ts';
-export type { CreateHierarchyOptions, Hierarchy, Issuer, LoadHierarchyOptions } from './hierarchy.ts';
+export type { CreateHierarchyOptions, LoadHierarchyOptions } from './hierarchy.ts';
+export { hierarchyOf } from './issuer.ts';
+export type { CrossCertificate, Hierarchy, Issuer, IssuerRole, IssuerStatus } from './issuer.ts';
 export { builtinProfiles, createProfile, createProfiles, keyAlgorithms } from './profile.ts';
 export type { Profile, ProfileConfig, ProfileKind } from './profile.ts';
 export { exportPrivateKey, generatePrivateKey, parsePrivateKey, readPrivateKey, signerOf, writePrivateKey } from './key-store.ts';
@@ -43,4 +45,5 @@ export type { PresentError } from './http/json-exchange.ts';
 export type { CrlHandlerOptions } from './http/publication.ts';
 export type { OcspHandlerOptions } from './http/ocsp.ts';
 export type { OcspAnswer, OcspResponder, OcspShared } from './ocsp.ts';
+export type { OcspResponders } from './ocsp-responders.ts';
 export type { RenewHandlerOptions } from './http/renew.ts';

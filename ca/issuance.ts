@@ -14,14 +14,12 @@ import {
   encodeCrlDistributionPoints,
   encodeExtendedKeyUsage,
   encodeKeyUsage,
-  encodeNameConstraints,
   encodeNoRevAvail,
   encodeOcspNoCheck,
   encodeSubjectAltName,
   encodeSubjectKeyIdentifier,
   keyIdentifierOf,
 } from './x509/extension.ts';
-import type { NameConstraintsInput } from './x509/extension.ts';
 import type { DistinguishedName } from './x509/name.ts';
 
 /** Who an end entity is, as enrollment decided; nothing of it comes from the requester. */
@@ -88,15 +86,16 @@ const statusOf = (profile: Profile, publishedAt: PublishedAt | undefined): reado
 
 export interface CaInput {
   readonly serial: Uint8Array;
-  /** The name of the CA that is to be. */
-  readonly subject: DistinguishedName;
+  /** The name of the CA that is to be, or its DER. */
+  readonly subject: DistinguishedName | Uint8Array;
   readonly spki: Uint8Array;
   readonly pathLen: number;
   readonly validity: Validity;
   readonly issuerName: Uint8Array;
   readonly issuerSpki: Uint8Array;
   readonly issuerAlgorithm: KeyAlgorithm;
-  readonly nameConstraints?: NameConstraintsInput | undefined;
+  /** DER extension. */
+  readonly nameConstraints?: Uint8Array | undefined;
   readonly publishedAt?: PublishedAt | undefined;
 }
 
@@ -115,7 +114,7 @@ export const caTbs = (input: CaInput): Uint8Array =>
       encodeKeyUsage(['keyCertSign', 'cRLSign']),
       encodeSubjectKeyIdentifier(keyIdentifierOf(input.spki)),
       encodeAuthorityKeyIdentifier(keyIdentifierOf(input.issuerSpki)),
-      ...(input.nameConstraints === undefined ? [] : [encodeNameConstraints(input.nameConstraints)]),
+      ...(input.nameConstraints === undefined ? [] : [input.nameConstraints]),
       ...published(input.publishedAt),
     ],
   });

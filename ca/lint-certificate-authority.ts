@@ -1,4 +1,4 @@
-/** Rules for root and issuing CA. */
+/** Rules for root, issuing CA and the certificates between two roots. */
 import type { LintRule } from './lint-rule.ts';
 import { equalBytes } from './x509/der.ts';
 import { EXTENSION } from './x509/extension.ts';
@@ -15,7 +15,7 @@ export const certificateAuthorityRules: readonly LintRule[] = [
     name: 'pathLen',
     citation: 'RFC 5280 §4.2.1.9',
     of: 'ca',
-    check: ({ basicConstraints }, { profile }) => (basicConstraints?.pathLen === (profile === 'root' ? 1 : 0) ? undefined : `pathLen is ${basicConstraints?.pathLen ?? 'absent'}`),
+    check: ({ basicConstraints }, { profile }) => (basicConstraints?.pathLen === (profile === 'issuing' ? 0 : 1) ? undefined : `pathLen is ${basicConstraints?.pathLen ?? 'absent'}`),
   },
   {
     name: 'caKeyUsage',
@@ -30,10 +30,11 @@ export const certificateAuthorityRules: readonly LintRule[] = [
     check: ({ subject }) => (subject.length > 0 ? undefined : 'a CA needs a subject'),
   },
   {
+    // A root's successor has its name, so that what one certifies of the other is self-issued and takes no step of the pathLen.
     name: 'selfIssued',
     citation: 'RFC 5280 §6.1',
     of: 'ca',
-    check: ({ issuerNameDer, subjectNameDer }, { profile }) => ((profile === 'root') === equalBytes(issuerNameDer, subjectNameDer) ? undefined : 'issuer and subject do not fit the role'),
+    check: ({ issuerNameDer, subjectNameDer }, { profile }) => ((profile !== 'issuing') === equalBytes(issuerNameDer, subjectNameDer) ? undefined : 'issuer and subject do not fit the role'),
   },
   {
     name: 'caWithoutNames',

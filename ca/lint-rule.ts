@@ -2,10 +2,13 @@ import type { Granted } from './issuance.ts';
 import type { Profile } from './profile.ts';
 import type { Certificate } from './x509/certificate.ts';
 
+/** `cross`: the key of one root certified by another, under the name that both have. */
+export type AuthorityRole = 'root' | 'issuing' | 'cross';
+
 export interface LintContext {
   /** Certificate of the issuer; undefined for a root looked at before it exists. */
   readonly issuer: Certificate | undefined;
-  readonly profile: Profile | 'root' | 'issuing';
+  readonly profile: Profile | AuthorityRole;
   /** What the end entity was granted. */
   readonly granted?: Granted;
 }

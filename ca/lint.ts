@@ -71,7 +71,7 @@ const lint = (der: Uint8Array, context: LintContext): readonly LintFinding[] => 
 
 /** The rules alone, without the signature. */
 export const lintParsed = (certificate: Certificate, context: LintContext): readonly LintFinding[] => {
-  const kind = context.profile === 'root' || context.profile === 'issuing' ? 'ca' : 'endEntity';
+  const kind = typeof context.profile === 'string' ? 'ca' : 'endEntity';
   const findings: LintFinding[] = [];
   for (const rule of lintRules) {
     if (rule.of !== 'all' && rule.of !== kind) continue;

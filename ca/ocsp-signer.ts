@@ -1,10 +1,10 @@
 /** The key that signs OCSP answers and its certificate, which the issuing CA renews by itself (RFC 6960 §4.2.2.2: a delegate). */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { KeyObject } from 'node:crypto';
 import { writeDurably } from './durable-file.ts';
 import { CaError } from './errors.ts';
-import type { Issuer } from './hierarchy.ts';
+import { certificateFile, keyFile } from './hierarchy-files.ts';
+import type { Issuer } from './issuer.ts';
 import { readOrMakePrivateKey } from './kept-key.ts';
 import { generatePrivateKey, signerOf, writePrivateKey } from './key-store.ts';
 import type { CaStore, Clock, Randomness, Signer } from './ports.ts';
@@ -164,8 +164,9 @@ export class OcspSigner {
   }
 
   #files(): { readonly key: string; readonly certificate: string } | undefined {
-    const { directory } = this.#options;
-    return directory === undefined ? undefined : { key: join(directory, 'keys', 'ocsp.key.pem'), certificate: join(directory, 'certs', 'ocsp.cert.pem') };
+    const { directory, issuer } = this.#options;
+    const name = issuer.name === 'issuing' ? 'ocsp' : `ocsp-${issuer.name}`;
+    return directory === undefined ? undefined : { key: keyFile(directory, name), certificate: certificateFile(directory, name) };
   }
 }
 

@@ -82,7 +82,16 @@ export class OcspResponder {
       throw error;
     }
     // RFC 5019 §2.2.3: unauthorized says that this responder does not answer for that issuer.
-    if (!asked.certificateIds.every((id) => this.#isOurs(id))) return { der: encodeOcspError('unauthorized') };
+    return this.speaksFor(asked) ? this.answer(asked) : { der: encodeOcspError('unauthorized') };
+  }
+
+  /** Whether everything asked about has the issuer of this responder. */
+  speaksFor({ certificateIds }: OcspRequest): boolean {
+    return certificateIds.every((id) => this.#isOurs(id));
+  }
+
+  /** To a request that `speaksFor` accepted. */
+  async answer(asked: OcspRequest): Promise<OcspAnswer> {
     const [only] = asked.certificateIds;
     try {
       const answer = asked.nonce === undefined && asked.certificateIds.length === 1 && only !== undefined ? await this.#keptAnswer(only, this.#keepable) : await this.#answerOnDemand(asked);

@@ -4,7 +4,8 @@ import { issueDurably } from './durable-issuance.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
 import { CaError } from './errors.ts';
 import { publishedAt } from './hierarchy.ts';
-import type { Issuer } from './hierarchy.ts';
+import { pathAbove, rootsPem } from './issuer.ts';
+import type { Hierarchy, Issuer } from './issuer.ts';
 import { endEntityTbs, spkiHashOf, validityOf } from './issuance.ts';
 import type { Granted } from './issuance.ts';
 import type { CertificateIntent, Clock, Randomness, SerialHex } from './ports.ts';
@@ -29,8 +30,7 @@ export interface Order {
 }
 
 export interface OrderWorld {
-  readonly root: Issuer;
-  readonly issuing: Issuer;
+  readonly hierarchy: Hierarchy;
   readonly profiles: ReadonlyMap<string, Profile>;
   readonly issuance: IssuanceWorld;
   readonly clock: Clock;
@@ -46,14 +46,14 @@ export interface OrderWorld {
 
 /** @throws CaError */
 export const fillOrder = async (order: Order, world: OrderWorld): Promise<IssuedCertificate> => {
-  const { clock, randomness, publicUrl, privateKey, root, issuing, profiles, issuance, maxLive, ocsp } = world;
+  const { clock, randomness, publicUrl, privateKey, hierarchy, profiles, issuance, maxLive, ocsp } = world;
   const { issuer, profile, granted, spki, agent } = order;
   const now = clock.now();
   const validity = validityOf(now, profile, order.ttlSeconds, issuer.certificate);
   const serial = generateSerial(randomness);
   const signer = issuer.signer;
   if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
-  const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer.name, { ocsp }) });
+  const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer, { ocsp }) });
   const intent: CertificateIntent = {
     issuerId: issuer.id,
     serial: serialToHex(serial),
@@ -100,8 +100,8 @@ export const fillOrder = async (order: Order, world: OrderWorld): Promise<Issued
     replaces: order.replaces,
     der: certificate.der,
     pem,
-    chain: issuer.name === 'root' ? pem : pem + issuing.pem,
-    ca: root.pem,
+    chain: pem + pathAbove(hierarchy, issuer).pem,
+    ca: rootsPem(hierarchy),
     privateKey,
   };
 };

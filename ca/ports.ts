@@ -65,7 +65,7 @@ export interface CertificateIntent {
   readonly notBefore: Date;
   readonly notAfter: Date;
   readonly createdAt: Date;
-  /** Serial (same issuer) that this certificate renews. */
+  /** Serial of the certificate, of this issuer or of the one before it, that this one renews. */
   readonly replaces: SerialHex | undefined;
 }
 

@@ -2,8 +2,8 @@
 import type { KeyObject } from 'node:crypto';
 import type { CertificateRecord, IssuerId, KeyAlgorithm, RevocationReason, SerialHex } from './ports.ts';
 
-/** The two authorities of a hierarchy. */
-export type IssuerName = 'root' | 'issuing';
+/** A CA of the hierarchy, as its files are named: `root` and `issuing`, later generations `root-2`, `issuing-2` and so on. */
+export type IssuerName = string;
 
 /** One certificate of one issuer. */
 export interface CertificateKey {
@@ -70,9 +70,9 @@ export interface IssuedCertificate extends CertificateKey {
   readonly der: Uint8Array;
   /** The leaf alone. */
   readonly pem: string;
-  /** Leaf and issuing CA: what goes into `cert.pem`. */
+  /** Leaf, issuing CA, and what leads from there to the oldest root still trusted: what goes into `cert.pem`. */
   readonly chain: string;
-  /** The root: what goes into `ca.pem`. */
+  /** Every root to be trusted: what goes into `ca.pem`. */
   readonly ca: string;
   /** Only when the CA made the key; it keeps no copy. */
   readonly privateKey: KeyObject | undefined;

@@ -4,6 +4,7 @@ import type { CaStore, CertificateRecord, IssuerId } from '../ports.ts';
 import { publicKeyOf } from '../x509/algorithm.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
+import { equalBytes } from '../x509/der.ts';
 import { roleOf } from './row.ts';
 
 export interface KnownIssuer {
@@ -18,7 +19,8 @@ export class Issuers {
 
   constructor(store: Pick<CaStore, 'findCertificates'>, authorities: readonly Certificate[]) {
     this.#store = store;
-    for (const certificate of authorities) this.#known.set(certificate.spkiHash, usable(certificate));
+    // A root has further certificates, by other roots; its own says how long it may issue.
+    for (const certificate of [...authorities].sort((a, b) => Number(isSelfSigned(a)) - Number(isSelfSigned(b)))) this.#known.set(certificate.spkiHash, usable(certificate));
   }
 
   async find(id: IssuerId): Promise<KnownIssuer | undefined> {
@@ -37,6 +39,8 @@ export class Issuers {
     return [...this.#known.values()].filter((issuer) => issuer !== undefined);
   }
 }
+
+const isSelfSigned = ({ authorityKeyIdentifier, subjectKeyIdentifier, issuerNameDer, subjectNameDer }: Certificate): boolean => equalBytes(issuerNameDer, subjectNameDer) && (authorityKeyIdentifier ?? subjectKeyIdentifier) === subjectKeyIdentifier;
 
 /** Its own signature is checked like that of every row. */
 function recordedAuthority(row: CertificateRecord): Certificate | undefined {

@@ -26,7 +26,7 @@ export const rulesBroken = (
 ): RuleFindings => {
   const { issuer, profiles, live } = context;
   const role = roleOf(record);
-  const configured = role === 'ca' ? (record.profile === 'root' ? 'root' : 'issuing') : role === 'ocsp' ? ocspProfile : profiles.get(record.profile);
+  const configured = role === 'ca' ? (record.profile === 'root' || record.profile === 'cross' ? record.profile : 'issuing') : role === 'ocsp' ? ocspProfile : profiles.get(record.profile);
   const findings = lintParsed(certificate, { issuer, profile: configured ?? profileLike(certificate) });
   return {
     broken: findings.filter(({ rule }) => !changeable.has(rule)),

@@ -7,7 +7,7 @@ import { refuseMethod } from './json-exchange.ts';
 import type { PresentError } from './json-exchange.ts';
 
 export interface CrlHandlerOptions {
-  readonly authority: Pick<CertificateAuthority, 'currentCrl'>;
+  readonly authority: Pick<CertificateAuthority, 'currentCrl' | 'issuerNamed'>;
   readonly clock: Clock;
   readonly present: PresentError;
 }
@@ -16,7 +16,7 @@ export interface CrlHandlerOptions {
 const crlMaxAgeSeconds = 60;
 const certificateMaxAgeSeconds = 3_600;
 
-/** `GET …/crl/<root|issuing>.crl`, RFC 5280 §4.2.1.13 and RFC 2585 §4. */
+/** `GET …/crl/<name of a CA>.crl`, RFC 5280 §4.2.1.13 and RFC 2585 §4. */
 export const createCrlHandler = ({ authority, clock, present }: CrlHandlerOptions) => {
   // Hashing 50 MB for every fetch would be a lever; a CRL has one number.
   const tags = new Map<IssuerName, { readonly of: bigint; readonly tag: string }>();
@@ -29,7 +29,7 @@ export const createCrlHandler = ({ authority, clock, present }: CrlHandlerOption
   };
   return async (request: Request): Promise<Response> => {
     const which = issuerOf(request, 'crl');
-    if (which === undefined) return new Response(null, { status: 404 });
+    if (which === undefined || authority.issuerNamed(which) === undefined) return new Response(null, { status: 404 });
     if (request.method !== 'GET' && request.method !== 'HEAD') return refuseMethod('GET, HEAD');
     try {
       const crl = await authority.currentCrl(which);
@@ -46,21 +46,19 @@ export const createCrlHandler = ({ authority, clock, present }: CrlHandlerOption
   };
 };
 
-/** `GET …/ca/<root|issuing>.cer`, RFC 5280 §4.2.2.1 and RFC 2585 §4. */
+/** `GET …/ca/<name of a CA or of a cross-certificate>.cer`, RFC 5280 §4.2.2.1 and RFC 2585 §4. */
 export const createCaCertificateHandler =
-  ({ authority }: { readonly authority: Pick<CertificateAuthority, 'root' | 'issuing'> }) =>
+  ({ authority }: { readonly authority: Pick<CertificateAuthority, 'certificateNamed'> }) =>
   async (request: Request): Promise<Response> => {
     const which = issuerOf(request, 'cer');
     if (which === undefined) return new Response(null, { status: 404 });
     if (request.method !== 'GET' && request.method !== 'HEAD') return refuseMethod('GET, HEAD');
-    const { der, certificate } = authority[which];
-    return deliver(request, der, { type: 'application/pkix-cert', tag: `"${certificate.thumbprint}"`, modified: certificate.notBefore, maxAge: certificateMaxAgeSeconds });
+    const certificate = authority.certificateNamed(which);
+    if (certificate === undefined) return new Response(null, { status: 404 });
+    return deliver(request, certificate.der, { type: 'application/pkix-cert', tag: `"${certificate.thumbprint}"`, modified: certificate.notBefore, maxAge: certificateMaxAgeSeconds });
   };
 
-const issuerOf = (request: Request, ending: 'crl' | 'cer'): IssuerName | undefined => {
-  const [, name] = new RegExp(`/(root|issuing)\\.${ending}$`).exec(new URL(request.url).pathname) ?? [];
-  return name === 'root' || name === 'issuing' ? name : undefined;
-};
+const issuerOf = (request: Request, ending: 'crl' | 'cer'): IssuerName | undefined => new RegExp(`/([a-z][a-z0-9-]{0,63})\\.${ending}$`).exec(new URL(request.url).pathname)?.[1];
 
 interface Delivery {
   readonly type: string;

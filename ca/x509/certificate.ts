@@ -28,7 +28,8 @@ export interface TbsCertificateFields {
   readonly serial: Uint8Array;
   /** DER Name, byte for byte the issuer's subject. */
   readonly issuerName: Uint8Array;
-  readonly subject: DistinguishedName;
+  /** Or its DER, to be taken over octet for octet. */
+  readonly subject: DistinguishedName | Uint8Array;
   readonly notBefore: Date;
   readonly notAfter: Date;
   /** DER SubjectPublicKeyInfo. */
@@ -108,7 +109,7 @@ export function encodeTbsCertificate(fields: TbsCertificateFields): Uint8Array {
     fields.signatureAlgorithm,
     fields.issuerName,
     sequence(utcOrGeneralizedTime(fields.notBefore), utcOrGeneralizedTime(fields.notAfter)),
-    encodeName(fields.subject),
+    fields.subject instanceof Uint8Array ? fields.subject : encodeName(fields.subject),
     fields.spki,
     ...(fields.extensions.length === 0 ? [] : [explicit(3, sequence(...fields.extensions))]),
   );

@@ -6,7 +6,8 @@ import type { Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import type { Clock, Randomness } from '../../ca/index.ts';
+import type { Clock, Hierarchy, Randomness } from '../../ca/index.ts';
+import { trustedOf } from '../../ca/issuer.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
 import { configFileName } from '../config/load.ts';
@@ -139,8 +140,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     onAvailability: (error) => (error === undefined ? logger.info({}, 'audit log can be written again') : logger.error({ error }, 'audit log cannot be written: nothing is allowed until it can')),
   });
   const index = new RevocationIndex({ randomness });
-  const trustOf = (): TrustStore => new TrustStore({ issuing: [authority.issuing.pem], roots: [authority.root.pem] });
-  let trust = trustOf();
+  let trust = trustOf(authority.hierarchy);
   const known = { store: store.ca, clock, onError: (error: unknown, serial: string) => logger.warn({ error, serial }, 'first use could not be recorded') };
   const nodeId = randomUUID();
   const acknowledge = (seq: number, facts: { readonly connectionsCut: number; readonly millis: number }): void => {
@@ -160,7 +160,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
 
   let cutBefore = 0;
   const source = new StoreSource({
-    store: store.ca, changes: store.changes, issuers: [authority.issuing.id, authority.root.id], index, clock,
+    store: store.ca, changes: store.changes, issuers: authority.issuers.map(({ id }) => id), index, clock,
     onApplied: (change) => {
       // Before the change is acknowledged, so that nobody is told good once revoke has returned, nor revoked once release has.
       authority.ocsp?.forget(change);
@@ -177,9 +177,9 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   }, heartbeatMs);
   heartbeat.unref();
   await authority.start();
-  authority.ocsp?.follow(() => index.freshUntil(authority.issuing.id) > clock.now().getTime());
+  authority.ocsp?.follow((issuerId) => index.freshUntil(issuerId) > clock.now().getTime());
 
-  const withRoot = (identity: ServerIdentity): string => `${String(identity.cert).trimEnd()}\n${authority.root.pem}`;
+  const withRoot = (identity: ServerIdentity): string => `${String(identity.cert).trimEnd()}\n${authority.pinnedRoot.pem}`;
   const onWebFailure = (error: unknown, address: string | undefined): void => logger.info({ error, address }, 'request refused');
   const publicServer = createServer(
     { headersTimeout: 10_000, requestTimeout: 30_000 },
@@ -221,21 +221,42 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const reloadIdentity = async (): Promise<void> => {
     try {
       const identity = await readServerIdentity(config.directory, passphrase);
-      trust = trustOf();
       gateway.listener.reload({ ...identity, trust });
       enrollmentServer.setSecureContext({ ...identity, cert: withRoot(identity), ca: [...trust.authorities], minVersion: config.gateway.minTlsVersion });
     } catch (error) {
       logger.error({ error }, 'server certificate could not be reloaded: the last good one stays in use');
     }
   };
+  const reloadHierarchy = async (): Promise<void> => {
+    try {
+      await authority.refresh();
+    } catch (error) {
+      logger.error({ error }, 'hierarchy could not be taken over: the last good one stays in use');
+    }
+  };
   // One after the other: of two reloads the one that read last must win.
   let reloading = Promise.resolve();
-  const reload = (): Promise<void> => (reloading = reloading.then(reloadPolicy).then(reloadIdentity));
+  const reload = (): Promise<void> => (reloading = reloading.then(reloadHierarchy).then(reloadPolicy).then(reloadIdentity));
+  const stopFollowing = authority.followHierarchy({
+    // What is revoked of a CA is known before it is trusted, and it is trusted before it issues.
+    async before(next) {
+      await source.follow(next.issuers.map(({ id }) => id));
+      trust = trustOf(next);
+      await reloadIdentity();
+    },
+    after() {
+      reloading = reloading.then(async () => {
+        await renewServerCertificate(ownCertificate);
+        await reloadIdentity();
+        logger.info({ root: authority.root.name, issuing: authority.issuing.name, sequence: authority.sequence }, 'hierarchy taken over');
+      });
+    },
+  });
   const stopWatching: (() => void)[] = [];
   const watch = (): void => {
-    const { serverCertificate, serverKey } = filesIn(config.directory);
+    const { serverCertificate, serverKey, hierarchy } = filesIn(config.directory);
     if (stopWatching.length > 0) return;
-    stopWatching.push(watchFiles([config.policyFile, serverCertificate, serverKey], () => void reload()), keepServerCertificate(ownCertificate, () => void reload()));
+    stopWatching.push(watchFiles([config.policyFile, serverCertificate, serverKey, hierarchy], () => void reload()), keepServerCertificate(ownCertificate, () => void reload()));
   };
 
   return {
@@ -296,7 +317,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       logger.info({ url: addresses.url, publicUrl: addresses.publicUrl, enrollUrl: addresses.enrollUrl, upstreams: [...sources.keys()], policy: gateway.gate.policy.revision }, 'gateway listens');
     },
     async close(closing = {}) {
-      for (const stop of stopWatching) stop();
+      for (const stop of [stopFollowing, ...stopWatching]) stop();
       clearInterval(heartbeat);
       await closeServer(enrollmentServer);
       await gateway.close(closing);
@@ -315,6 +336,10 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     },
   };
 };
+
+/** Whoever is not retired. Of an issuing CA its own certificate alone: what may stand above it leads to no other. */
+const trustOf = (hierarchy: Hierarchy): TrustStore =>
+  new TrustStore({ issuing: trustedOf(hierarchy, 'issuing').map(({ der }) => der), roots: trustedOf(hierarchy, 'root').map(({ der }) => der) });
 
 /** Node 24.21.0 leaks about 5 KB of native memory for each handshake with a client certificate. */
 const leakingRuntimes: ReadonlySet<string> = new Set(['v24.21.0']);

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { KeyObject } from 'node:crypto';
 import type { AuthorityOptions } from '../../ca/authority-options.ts';
+import { hierarchyFile } from '../../ca/hierarchy-files.ts';
 import { CertificateAuthority, readPrivateKey } from '../../ca/index.ts';
 import type { Clock, Randomness } from '../../ca/ports.ts';
 import { createCheckpointSigner } from '../audit/checkpoint.ts';
@@ -18,8 +19,8 @@ import type { Store } from '../store/store.ts';
 /** Where things are in a data directory. */
 export const filesIn = (directory: string) =>
   ({
-    rootCertificate: join(directory, 'certs', 'root.cert.pem'),
-    issuingCertificate: join(directory, 'certs', 'issuing.cert.pem'),
+    /** Which CAs there are; absent until the first rotation. */
+    hierarchy: hierarchyFile(directory),
     /** Leaf, then issuing CA. */
     serverCertificate: join(directory, 'certs', 'server.cert.pem'),
     serverKey: join(directory, 'keys', 'server.key.pem'),

@@ -9,7 +9,7 @@ import { filesIn } from './deployment.ts';
 
 /** Every CA certificate under `certs/`, each once. */
 export async function readKnownAuthorities(directory: string): Promise<readonly Certificate[]> {
-  const folder = dirname(filesIn(directory).rootCertificate);
+  const folder = dirname(filesIn(directory).serverCertificate);
   const names = await readdir(folder).catch((cause: unknown) => {
     throw new CaError('ERR_CERTIFICATE_INVALID', `${folder} cannot be read: restore it from a backup`, { facts: { directory: folder }, cause });
   });

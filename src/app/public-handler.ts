@@ -19,7 +19,7 @@ export interface PublicHandlerOptions {
 export const publicHandler = ({ authority, audit, index, gateway, clock, identityKeys }: PublicHandlerOptions): ((request: Request) => Promise<Response>) => {
   const health = healthHandler([
     { name: 'audit', check: async () => (audit.available ? undefined : 'unavailable') },
-    { name: 'revocation', check: async () => (index.freshUntil(authority.issuing.id) > clock.now().getTime() ? undefined : 'stale') },
+    { name: 'revocation', check: async () => (authority.trusted('issuing').every(({ id }) => index.freshUntil(id) > clock.now().getTime()) ? undefined : 'stale') },
     { name: 'gateway', check: async () => (gateway.draining ? 'draining' : undefined) },
     { name: 'upstreams', check: async () => ((await gateway.upstreamsHealthy()) ? undefined : 'unreachable') },
   ]);

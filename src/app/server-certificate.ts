@@ -24,7 +24,7 @@ export interface ServerCertificateWorld {
 const dayMs = 86_400_000;
 
 /**
- * Renews the server certificate when two thirds of its life are over. Same key, so that one rename
+ * Renews the server certificate when two thirds of its life are over, or another CA issues now. Same key, so that one rename
  * exchanges it and no crash leaves key and certificate of different pairs. Answers whether it did.
  * A certificate of another CA is the operator's affair.
  */
@@ -35,9 +35,11 @@ export const renewServerCertificate = async (world: ServerCertificateWorld): Pro
     const [leaf] = decodePem(await readFile(serverCertificate, 'utf8'), 'CERTIFICATE');
     if (leaf === undefined) return false;
     const certificate = parseCertificate(leaf.der);
-    if (clock.now().getTime() < renewalDue(certificate)) return false;
+    const issuer = authority.issuers.find((each) => each.role === 'issuing' && verifyCertificateSignature(certificate, each.certificate.spki));
+    const superseded = issuer !== undefined && issuer.name !== authority.issuing.name;
+    if (!superseded && clock.now().getTime() < renewalDue(certificate)) return false;
     const facts = { serial: certificate.serial, notAfter: certificate.notAfter };
-    if (!verifyCertificateSignature(certificate, authority.issuing.certificate.spki)) {
+    if (issuer === undefined) {
       logger.warn(facts, 'server certificate of another CA ends soon: replace its files, they are taken over without a restart');
       return false;
     }

@@ -32,7 +32,7 @@ export const selectionOptions = (command: Command): Command =>
   oneCertificateOptions(command)
     .option('--ou <unit>', 'those with this organizational unit')
     .option('--key <hash|file>', 'those of this key: SHA-256 of its SubjectPublicKeyInfo, or a file with a certificate or public key')
-    .option('--issuer <ca>', 'those this CA issued: issuing, root or the SHA-256 of its key')
+    .option('--issuer <ca>', 'those this CA issued: its name, as sallyport ca show lists it, or the SHA-256 of its key')
     .option('--profile <profile>', 'those issued by this profile')
     .option('--issued-after <time>', 'those issued at or after this time, such as 2026-11-21T12:00:00Z')
     .option('--issued-before <time>', 'those issued before this time');
@@ -47,7 +47,7 @@ export async function selectorOf({ args, options, io }: Pick<Call<SelectionOptio
     ...(thumbprint === undefined ? {} : { thumbprint: hex(thumbprint, '--thumbprint', /^[0-9a-f]{64}$/) }),
     ...(ou === undefined ? {} : { organizationalUnit: ou }),
     ...(key === undefined ? {} : { spkiHash: await spkiHashOf(key, io) }),
-    ...(issuer === undefined ? {} : { issuer: issuer === 'issuing' || issuer === 'root' ? issuer : hex(issuer, '--issuer', /^[0-9a-f]{64}$/) }),
+    ...(issuer === undefined ? {} : { issuer: isName(issuer) ? issuer : hex(issuer, '--issuer', /^[0-9a-f]{64}$/) }),
     ...(profile === undefined ? {} : { profile }),
     ...(issuedAfter === undefined ? {} : { issuedFrom: moment(issuedAfter) }),
     ...(issuedBefore === undefined ? {} : { issuedBefore: moment(issuedBefore) }),
@@ -55,8 +55,16 @@ export async function selectorOf({ args, options, io }: Pick<Call<SelectionOptio
 }
 
 /** Issuers by name are those of this authority. */
-export const withIssuer = ({ issuer, ...selector }: RevokeSelector & { readonly issuer?: string }, authority: Pick<CertificateAuthority, 'root' | 'issuing'>): RevokeSelector =>
-  issuer === undefined ? selector : { ...selector, issuerId: issuer === 'issuing' || issuer === 'root' ? authority[issuer].id : issuer };
+export const withIssuer = ({ issuer, ...selector }: RevokeSelector & { readonly issuer?: string }, authority: Pick<CertificateAuthority, 'issuers'>): RevokeSelector => {
+  if (issuer === undefined) return selector;
+  if (!isName(issuer)) return { ...selector, issuerId: issuer };
+  const named = authority.issuers.find(({ name }) => name === issuer);
+  if (named === undefined) throw usage(`there is no CA named ${issuer}: use one of ${authority.issuers.map(({ name }) => name).join(', ')}`);
+  return { ...selector, issuerId: named.id };
+};
+
+/** `root`, `issuing`, `issuing-2`; never as long as a hash. */
+const isName = (issuer: string): boolean => /^[a-z][a-z0-9-]{0,31}$/.test(issuer);
 
 /** How a certificate is told in JSON. */
 export const certificateOf = (record: CertificateRecord) => ({

@@ -4,7 +4,7 @@ import { mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { Option } from 'commander';
 import { CertificateAuthority, generatePrivateKey, writePrivateKey } from '../../ca/index.ts';
-import type { KeyAlgorithm } from '../../ca/index.ts';
+import type { Issuer, KeyAlgorithm } from '../../ca/index.ts';
 import { checkAttributeText, checkHosts, checkTrustDomain } from '../../ca/subject-rules.ts';
 import { auditOrigin, authorityOptions, filesIn, keepLatestCheckpoint } from '../app/deployment.ts';
 import { createCheckpointSigner } from '../audit/checkpoint.ts';
@@ -125,7 +125,7 @@ async function make(directory: string, wanted: Wanted, { io }: Call<InitOptions>
     await writeFile(files.serverCertificate, server.chain, { mode: 0o644 });
     await authority.close();
     await keepLatestCheckpoint(directory, store);
-    const made = ({ certificate }: CertificateAuthority['root'], subject: string): MadeCertificate => ({ subject, thumbprint: certificate.thumbprint, serial: certificate.serial, notAfter: certificate.notAfter });
+    const made = ({ certificate }: Issuer, subject: string): MadeCertificate => ({ subject, thumbprint: certificate.thumbprint, serial: certificate.serial, notAfter: certificate.notAfter });
     return {
       root: made(authority.root, `${name} Root CA`),
       issuing: made(authority.issuing, `${name} Issuing CA`),

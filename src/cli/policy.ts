@@ -1,9 +1,10 @@
 /** `sallyport policy check` and `policy explain`. */
 import { resolve } from 'node:path';
+import { loadHierarchy } from '../../ca/hierarchy.ts';
+import { trustedOf } from '../../ca/issuer.ts';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
-import { filesIn } from '../app/deployment.ts';
 import { readPolicy } from '../app/policy-file.ts';
 import { loadConfig } from '../config/load.ts';
 import { defaultUpstreamName } from '../config/starter.ts';
@@ -13,7 +14,7 @@ import type { Action } from '../policy/decision.ts';
 import { explain, formatExplanation } from '../policy/explain.ts';
 import { argument, common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
-import { readBytes, readText } from './read-text.ts';
+import { readBytes } from './read-text.ts';
 
 interface ExplainOptions {
   readonly cert: string;
@@ -76,9 +77,9 @@ async function explainPolicy(call: Call<ExplainOptions>): Promise<ExitCode> {
 
 async function principalIn(file: string, directory: string) {
   const certificate = await leafIn(file);
-  const issuing = await readText(filesIn(directory).issuingCertificate).then(parseCertificate, () => undefined);
-  const known = issuing !== undefined && verifyCertificateSignature(certificate, issuing.spki);
-  return { principal: principalOf(certificate, known ? issuing.spkiHash : 'unknown'), known };
+  const issuers = await loadHierarchy({ directory, keys: 'ignore' }).then((hierarchy) => trustedOf(hierarchy, 'issuing'), () => []);
+  const issuer = issuers.find(({ certificate: { spki } }) => verifyCertificateSignature(certificate, spki));
+  return { principal: principalOf(certificate, issuer?.id ?? 'unknown'), known: issuer !== undefined };
 }
 
 async function leafIn(file: string): Promise<Certificate> {

@@ -2,6 +2,8 @@
 import { basename, resolve } from 'node:path';
 import { Option } from 'commander';
 import { CaError } from '../../ca/errors.ts';
+import { loadHierarchy } from '../../ca/hierarchy.ts';
+import { trustedOf } from '../../ca/issuer.ts';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { parseCrl } from '../../ca/x509/crl.ts';
@@ -10,7 +12,7 @@ import { statusFromCrls } from '../../ca/x509/path/crl-status.ts';
 import type { Purpose } from '../../ca/x509/path/purpose.ts';
 import { verifyPath } from '../../ca/x509/path/verify-path.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
-import { filesIn, openForReading } from '../app/deployment.ts';
+import { openForReading } from '../app/deployment.ts';
 import type { ExitCode } from '../errors.ts';
 import { collect, common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
@@ -119,11 +121,11 @@ async function groundsOf(call: Call<VerifyOptions>): Promise<Grounds> {
   if (options.trust !== undefined) return { anchors: await readAll(call, '--trust', options.trust, ['CERTIFICATE'], parseCertificate), intermediates: [], crls };
   const { config, store, close } = await openForReading(directory, call.io.clock);
   try {
-    const { rootCertificate, issuingCertificate } = filesIn(config.directory);
-    const anchors = await readAll(call, 'the data directory', [rootCertificate], ['CERTIFICATE'], parseCertificate);
-    const intermediates = await readAll(call, 'the data directory', [issuingCertificate], ['CERTIFICATE'], parseCertificate);
+    const hierarchy = await loadHierarchy({ directory: config.directory, keys: 'ignore' });
+    const anchors = trustedOf(hierarchy, 'root').map(({ certificate }) => certificate);
+    const intermediates = [...trustedOf(hierarchy, 'issuing'), ...hierarchy.crossCertificates].map(({ certificate }) => certificate);
     if (options.crl !== undefined) return { anchors, intermediates, crls };
-    const latest = await Promise.all([...anchors, ...intermediates].map(({ spkiHash }) => store.ca.latestCrl(spkiHash)));
+    const latest = await Promise.all(hierarchy.issuers.map(({ id }) => store.ca.latestCrl(id)));
     return { anchors, intermediates, crls: latest.flatMap((record) => (record === undefined ? [] : [parseCrl(record.der)])) };
   } finally {
     await close();

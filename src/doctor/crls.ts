@@ -35,7 +35,7 @@ export const examineCrl = (der: Uint8Array, which: IssuerName, issuer: Certifica
 export interface PublishedOptions {
   /** Base URL; undefined when the public listener is off, or its address is not known. */
   readonly baseUrl: string | undefined;
-  readonly issuers: Readonly<Record<IssuerName, Certificate>>;
+  readonly issuers: ReadonlyMap<IssuerName, Certificate>;
   readonly now: () => Date;
   readonly timeoutMs: number;
 }
@@ -44,9 +44,9 @@ export interface PublishedOptions {
 export const examinePublishedCrls = async ({ baseUrl, issuers, now, timeoutMs }: PublishedOptions): Promise<Finding> => {
   if (baseUrl === undefined) return skip('there is no public listener');
   const findings = await Promise.all(
-    (['issuing', 'root'] as const).map(async (which): Promise<Finding & { readonly url: string }> => {
+    [...issuers].map(async ([which, issuer]): Promise<Finding & { readonly url: string }> => {
       const url = `${baseUrl}/crl/${which}.crl`;
-      return { url, ...(await fetched(url, timeoutMs, async (der) => examineCrl(der, which, issuers[which], now()))) };
+      return { url, ...(await fetched(url, timeoutMs, async (der) => examineCrl(der, which, issuer, now()))) };
     }),
   );
   const worst = findings.find(({ outcome }) => outcome === 'fail') ?? findings.find(({ outcome }) => outcome === 'warn');

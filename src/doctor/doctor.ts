@@ -4,7 +4,9 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock, Randomness } from '../../ca/index.ts';
+import type { Clock, IssuerName, IssuerRole, Randomness } from '../../ca/index.ts';
+import { certificateFile, firstList, keyFile, readHierarchyList } from '../../ca/hierarchy-files.ts';
+import { isTrusted } from '../../ca/issuer.ts';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
@@ -86,14 +88,14 @@ export const runDoctor = async (options: DoctorOptions): Promise<DoctorReport> =
     const running = first !== undefined && first.verdict.kind !== 'unreachable';
     const ours = running && findings.get('gateway')?.outcome !== 'fail';
     await note('publishedCrls', () => {
-      const { root, issuing } = certificates;
       if (!running) return skip('the gateway is not running');
-      if (root === undefined || issuing === undefined) return skip('the CA certificates cannot be read');
-      return examinePublishedCrls({ baseUrl: publicUrl, issuers: { root, issuing }, now: () => options.clock.now(), timeoutMs });
+      const issuers = new Map(certificates.trusted.flatMap(({ name, certificate }) => (certificate === undefined ? [] : [[name, certificate] as const])));
+      if (issuers.size < certificates.trusted.length) return skip('the CA certificates cannot be read');
+      return examinePublishedCrls({ baseUrl: publicUrl, issuers, now: () => options.clock.now(), timeoutMs });
     });
     if (first === undefined || !ours) for (const id of gateChecks) findings.set(id, skip(running ? 'what answers is not this gateway' : 'the gateway is not running'));
     else {
-      const gate = { ...options, passphrase: options.passphrase, target, config, authority: opened.deployment?.authority, issuingKeyFile: join(config.directory, 'keys', 'issuing.key.pem') };
+      const gate = { ...options, passphrase: options.passphrase, target, config, authority: opened.deployment?.authority, issuingKeyFile: keyFile(config.directory, certificates.issuingName) };
       for (const [id, finding] of await examineGate(gate, first)) findings.set(id, finding);
     }
     const checks = checkIds.map((id) => checkOf(id, findings.get(id) ?? skip('not examined')));
@@ -135,13 +137,29 @@ interface CertificateFiles {
   readonly root: Certificate | undefined;
   readonly rootPem: string | undefined;
   readonly issuing: Certificate | undefined;
+  readonly rootName: IssuerName;
+  readonly issuingName: IssuerName;
   readonly server: Certificate | undefined;
+  /** Every CA that is not retired, issuing CAs first. */
+  readonly trusted: readonly { readonly name: IssuerName; readonly role: IssuerRole; readonly certificate: Certificate | undefined }[];
 }
 
 const readCertificates = async (directory: string): Promise<CertificateFiles> => {
-  const files = filesIn(directory);
-  const [root, issuing, server] = await Promise.all([files.rootCertificate, files.issuingCertificate, files.serverCertificate].map((file) => readFile(file, 'utf8').catch(() => undefined)));
-  return { root: leafOf(root), rootPem: root, issuing: leafOf(issuing), server: leafOf(server) };
+  const read = (file: string): Promise<string | undefined> => readFile(file, 'utf8').catch(() => undefined);
+  // A list that cannot be read is reported with the data directory.
+  const { issuers } = await readHierarchyList(directory).catch(() => firstList);
+  const found = await Promise.all(issuers.filter(isTrusted).map(async (listed) => ({ ...listed, pem: await read(certificateFile(directory, listed.name)) })));
+  const active = (role: IssuerRole) => found.find((each) => each.role === role && each.status === 'active');
+  const roots = found.filter(({ role }) => role === 'root');
+  return {
+    root: leafOf(active('root')?.pem),
+    rootPem: roots.every(({ pem }) => pem === undefined) ? undefined : roots.map(({ pem = '' }) => pem).join(''),
+    issuing: leafOf(active('issuing')?.pem),
+    rootName: active('root')?.name ?? 'root',
+    issuingName: active('issuing')?.name ?? 'issuing',
+    server: leafOf(await read(filesIn(directory).serverCertificate)),
+    trusted: [...found.filter(({ role }) => role === 'issuing'), ...roots].map(({ name, role, pem }) => ({ name, role, certificate: leafOf(pem) })),
+  };
 };
 
 const leafOf = (pem: string | undefined): Certificate | undefined => {
@@ -155,25 +173,29 @@ const leafOf = (pem: string | undefined): Certificate | undefined => {
 
 const replaceServer = 'sallyport issue HOST --profile server --out ./server, then put its cert.pem and key.pem in the place of certs/server.cert.pem and keys/server.key.pem: a running gateway takes them up';
 
-const certificateChecks = ({ server, issuing, root }: CertificateFiles, now: Date): readonly (readonly [CheckId, Finding])[] => {
+const certificateChecks = ({ server, issuing, root, issuingName, rootName }: CertificateFiles, now: Date): readonly (readonly [CheckId, Finding])[] => {
   const life = (certificate: Certificate | undefined, file: string, leastDays: number, renew: string): Finding =>
     certificate === undefined ? fail(`certs/${file} cannot be read`, 'restore it from a backup') : examineLife(certificate, now, { leastDays, renew });
-  const replaceCa = (which: string): string => `plan a new ${which}: sallyport init in a new data directory, and let agents enroll there before the old one ends`;
+  const replaceCa = (which: string): string => `prepare the next ${which}: sallyport ca rotate prepare ${which === 'root' ? 'root' : 'issuing'}`;
   return [
     ['serverCertificate', life(server, 'server.cert.pem', 0, replaceServer)],
-    ['issuingCertificate', life(issuing, 'issuing.cert.pem', 30, replaceCa('issuing CA'))],
-    ['rootCertificate', life(root, 'root.cert.pem', 30, replaceCa('root'))],
+    ['issuingCertificate', life(issuing, `${issuingName}.cert.pem`, 30, replaceCa('issuing CA'))],
+    ['rootCertificate', life(root, `${rootName}.cert.pem`, 30, replaceCa('root'))],
   ];
 };
 
-const storeChecks = (store: Store | undefined, { root, issuing }: CertificateFiles, { directory }: Config, clock: Clock): readonly (readonly [CheckId, () => Finding | Promise<Finding>])[] => {
+const storeChecks = (store: Store | undefined, { trusted }: CertificateFiles, { directory }: Config, clock: Clock): readonly (readonly [CheckId, () => Finding | Promise<Finding>])[] => {
   const unreachable = (): Finding => skip('the store cannot be reached');
   if (store === undefined) return [['issuingCrl', unreachable], ['rootCrl', unreachable], ['audit', unreachable]];
-  const crl = (which: 'issuing' | 'root', issuer: Certificate | undefined) => (): Finding | Promise<Finding> =>
-    issuer === undefined ? skip(`certs/${which}.cert.pem cannot be read`) : examineStoredCrl(store.ca, which, issuer, () => clock.now());
+  const crl = (which: IssuerRole) => async (): Promise<Finding> => {
+    const findings = await Promise.all(
+      trusted.filter(({ role }) => role === which).map(({ name, certificate }) => (certificate === undefined ? skip(`certs/${name}.cert.pem cannot be read`) : examineStoredCrl(store.ca, name, certificate, () => clock.now()))),
+    );
+    return ['fail', 'warn', 'skip'].map((outcome) => findings.find((each) => each.outcome === outcome)).find((finding) => finding !== undefined) ?? pass(findings.map(({ detail }) => detail).join('; '));
+  };
   return [
-    ['issuingCrl', crl('issuing', issuing)],
-    ['rootCrl', crl('root', root)],
+    ['issuingCrl', crl('issuing')],
+    ['rootCrl', crl('root')],
     ['audit', async () => examineAudit({ store: store.audit, verifierKey: await readVerifierKey(directory), checkpointFile: filesIn(directory).auditCheckpoint })],
   ];
 };

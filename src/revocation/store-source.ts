@@ -24,24 +24,24 @@ export interface StoreSourceOptions {
 export class StoreSource {
   readonly #options: StoreSourceOptions;
   readonly #maxSilenceMs: number;
+  readonly #issuers: Set<IssuerId>;
   #unsubscribe: (() => Promise<void>) | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: StoreSourceOptions) {
     this.#options = options;
+    this.#issuers = new Set(options.issuers);
     this.#maxSilenceMs = options.maxSilenceMs ?? 30_000;
   }
 
   /** Resolves when everything revoked so far is in the index and everything to come will be. @throws CaError `ERR_STORE_UNAVAILABLE` */
   async start(): Promise<void> {
-    const { changes, issuers, store, index, checkMs = this.#maxSilenceMs / 10 } = this.#options;
+    const { changes, checkMs = this.#maxSilenceMs / 10 } = this.#options;
     // First listen, then read: what is committed in between arrives twice instead of never.
     const after = await changes.latest();
     this.#unsubscribe = await changes.subscribe((change) => { this.#apply(change); }, { after });
     try {
-      for (const issuerId of issuers) {
-        await index.loadInBackground(issuerId, store.revokedSerials(issuerId), () => ({ freshUntil: this.#freshUntil() }));
-      }
+      for (const issuerId of this.#issuers) await this.#load(issuerId);
     } catch (error) {
       await this.close();
       throw error;
@@ -49,11 +49,26 @@ export class StoreSource {
     this.#timer = setInterval(() => { this.#confirm(); }, checkMs).unref();
   }
 
+  /** Takes in further issuers; resolves when everything revoked of them so far is in the index. @throws CaError `ERR_STORE_UNAVAILABLE` */
+  async follow(issuers: readonly IssuerId[]): Promise<void> {
+    for (const issuerId of issuers) {
+      if (this.#issuers.has(issuerId)) continue;
+      // Changes of any issuer are heard already.
+      await this.#load(issuerId);
+      this.#issuers.add(issuerId);
+    }
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#timer);
     const unsubscribe = this.#unsubscribe;
     this.#unsubscribe = undefined;
     await unsubscribe?.();
+  }
+
+  async #load(issuerId: IssuerId): Promise<void> {
+    const { store, index } = this.#options;
+    await index.loadInBackground(issuerId, store.revokedSerials(issuerId), () => ({ freshUntil: this.#freshUntil() }));
   }
 
   #apply(change: Change): void {
@@ -67,7 +82,7 @@ export class StoreSource {
 
   #confirm(): void {
     const freshUntil = this.#freshUntil();
-    for (const issuerId of this.#options.issuers) this.#options.index.setFreshUntil(issuerId, freshUntil);
+    for (const issuerId of this.#issuers) this.#options.index.setFreshUntil(issuerId, freshUntil);
   }
 
   #freshUntil(): number {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { CertificateAuthority } from '../../ca/authority.ts';
 import { CaError } from '../../ca/errors.ts';
 import { createHierarchy } from '../../ca/hierarchy.ts';
+import { hierarchyOf } from '../../ca/issuer.ts';
 import { generatePrivateKey, signerOf } from '../../ca/key-store.ts';
 import type { CaStore } from '../../ca/ports.ts';
 import { systemRandomness as randomness } from '../../src/system.ts';
@@ -69,7 +70,7 @@ describe('the durable order', () => {
     const hierarchy = await createHierarchy({ name: 'Other', trustDomain: 'acme.internal', clock, randomness });
     const stranger = signerOf(await generatePrivateKey('p256'));
     const signer = { ...stranger, spki: hierarchy.issuing.certificate.spki };
-    const authority = await CertificateAuthority.open({ ...hierarchy, issuing: { ...hierarchy.issuing, signer } }, { store: store.ca, clock, randomness, trustDomain: 'acme.internal' });
+    const authority = await CertificateAuthority.open(hierarchyOf({ ...hierarchy, issuers: [hierarchy.root, { ...hierarchy.issuing, signer }] }), { store: store.ca, clock, randomness, trustDomain: 'acme.internal' });
     expect(await codeOfRefusal(authority.issue({ agent: 'a' }))).toBe('ERR_CA_LINT');
     expect(await codeOfRefusal(authority.publishCrl('issuing'))).toBe('ERR_CRL_SIGNATURE');
     expect((await fixture.events()).at(-1)).toMatchObject({ action: 'certificate.withheld', outcome: 'failed', reason: 'ERR_CA_LINT' });

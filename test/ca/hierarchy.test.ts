@@ -127,8 +127,8 @@ describe('a hierarchy on disk', () => {
 
 describe('published addresses', () => {
   it('stand under the base, with or without a path', () => {
-    expect(publishedAt('http://a:1/', 'root')).toEqual({ crl: 'http://a:1/crl/root.crl', certificate: 'http://a:1/ca/root.cer' });
-    expect(publishedAt('http://a/pki//', 'issuing')?.crl).toBe('http://a/pki/crl/issuing.crl');
-    expect(publishedAt(undefined, 'root')).toBeUndefined();
+    expect(publishedAt('http://a:1/', { name: 'root', role: 'root' })).toEqual({ crl: 'http://a:1/crl/root.crl', certificate: 'http://a:1/ca/root.cer' });
+    expect(publishedAt('http://a/pki//', { name: 'issuing-2', role: 'issuing' })?.crl).toBe('http://a/pki/crl/issuing-2.crl');
+    expect(publishedAt(undefined, { name: 'root', role: 'root' })).toBeUndefined();
   });
 });

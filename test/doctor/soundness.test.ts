@@ -137,7 +137,7 @@ describe('CRLs', () => {
       server.close();
     });
     const examine = (base: string | undefined = baseUrl) =>
-      examinePublishedCrls({ baseUrl: base, issuers: { root: pki.root.certificate, issuing: pki.issuing.certificate }, now: () => now, timeoutMs: 1_000 });
+      examinePublishedCrls({ baseUrl: base, issuers: new Map([['issuing', pki.issuing.certificate], ['root', pki.root.certificate]]), now: () => now, timeoutMs: 1_000 });
 
     it('passes both, and fails when one is stale, absent or not reachable', async () => {
       const root = crl(-60_000, dayMs, pki.root);
@@ -162,7 +162,7 @@ describe('CRLs', () => {
     });
 
     it('are passed over without a public listener', async () => {
-      expect(await examinePublishedCrls({ baseUrl: undefined, issuers: { root: pki.root.certificate, issuing: pki.issuing.certificate }, now: () => now, timeoutMs: 1_000 })).toEqual({ outcome: 'skip', detail: 'there is no public listener' });
+      expect(await examinePublishedCrls({ baseUrl: undefined, issuers: new Map([['issuing', pki.issuing.certificate], ['root', pki.root.certificate]]), now: () => now, timeoutMs: 1_000 })).toEqual({ outcome: 'skip', detail: 'there is no public listener' });
     });
   });
 });

@@ -33,6 +33,7 @@ it.each([
     'exportPrivateKey',
     'formatDuration',
     'generatePrivateKey',
+    'hierarchyOf',
     'keyAlgorithms',
     'loadHierarchy',
     'parseDuration',

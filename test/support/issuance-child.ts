@@ -8,6 +8,7 @@ import { createPrivateKey } from 'node:crypto';
 import { join } from 'node:path';
 import { CertificateAuthority } from '../../ca/authority.ts';
 import { loadHierarchy } from '../../ca/hierarchy.ts';
+import { hierarchyOf } from '../../ca/issuer.ts';
 import type { Issuer } from '../../ca/hierarchy.ts';
 import type { CaStore, Signer } from '../../ca/ports.ts';
 import { createCheckpointSigner } from '../../src/audit/checkpoint.ts';
@@ -59,7 +60,7 @@ const checkpointSigner = createCheckpointSigner({ origin: 'acme/audit', privateK
 const store = await openStore(`sqlite:${join(directory, 'sallyport.db')}`, { clock, checkpointSigner });
 const hierarchy = await loadHierarchy({ directory });
 const authority = await CertificateAuthority.open(
-  { ...hierarchy, root: watchedIssuer(hierarchy.root), issuing: watchedIssuer(hierarchy.issuing) },
+  hierarchyOf({ ...hierarchy, issuers: hierarchy.issuers.map(watchedIssuer) }),
   { store: watchedStore(store.ca), clock, randomness, trustDomain: 'acme.internal', crlCoalesceMs: 0 },
 );
 armed = true;

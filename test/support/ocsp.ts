@@ -24,7 +24,7 @@ export interface Proven extends OcspAnswer {
 }
 
 /** The error of an answer without a signature, or the answer with its signature verified under the responder's certificate, and that under the issuer's. */
-export const ask = async (responder: OcspResponder | undefined, issuer: Issuer, serials: string | readonly string[], asked: Asked = {}): Promise<Proven | { readonly status: string }> => {
+export const ask = async (responder: Pick<OcspResponder, 'respond'> | undefined, issuer: Issuer, serials: string | readonly string[], asked: Asked = {}): Promise<Proven | { readonly status: string }> => {
   if (responder === undefined) throw new Error('there is no responder');
   const answer = await responder.respond(requestAbout(issuer, [serials].flat(), asked));
   const response = parseOcspResponse(answer.der);
