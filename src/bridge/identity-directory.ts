@@ -29,11 +29,11 @@ export async function beginIdentity(out: string, key: KeyObject, passphrase: str
   await refuseOccupied(target);
   const draft = join(dirname(target), `.${randomUUID()}.sallyport`);
   const discard = (): Promise<void> => rm(draft, { recursive: true, force: true });
-  const pem = key.export(passphrase === undefined ? { type: 'pkcs8', format: 'pem' } : { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
+  const pem = keyPemOf(key, passphrase);
   try {
     await mkdir(dirname(target), { recursive: true });
     await mkdir(draft, { mode: 0o700 });
-    await writeSynced(join(draft, 'key.pem'), pem.toString(), 0o600);
+    await writeSynced(join(draft, 'key.pem'), pem, 0o600);
   } catch (cause) {
     await discard();
     throw notWritten(out, cause);
@@ -56,6 +56,10 @@ export async function beginIdentity(out: string, key: KeyObject, passphrase: str
     },
   };
 }
+
+/** PKCS#8, encrypted when there is a passphrase. */
+export const keyPemOf = (key: KeyObject, passphrase: string | undefined): string =>
+  key.export(passphrase === undefined ? { type: 'pkcs8', format: 'pem' } : { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase }).toString();
 
 async function refuseOccupied(target: string): Promise<void> {
   let content: readonly string[];

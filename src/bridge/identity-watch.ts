@@ -3,7 +3,7 @@ import { watch } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { identityFileName, loadIdentity, parseIdentityFile } from './identity.ts';
+import { identityFileName, loadIdentity, parseIdentityFile, partPath } from './identity.ts';
 import type { Identity, LoadIdentityOptions } from './identity.ts';
 
 export interface WatchIdentityOptions extends LoadIdentityOptions {
@@ -138,7 +138,7 @@ async function signatureOf(directory: string): Promise<string> {
   let names: readonly string[] = [];
   try {
     const file = parseIdentityFile(await readFile(join(directory, identityFileName), 'utf8'), directory);
-    names = [file.key, file.certificate, file.ca];
+    names = [file.key, file.certificate, file.ca].map((name) => partPath('', file, name));
   } catch {
     // Unreadable for now: its own times still tell the states apart.
   }

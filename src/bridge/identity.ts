@@ -42,21 +42,63 @@ export interface IdentityFile {
   readonly key: string;
   readonly certificate: string;
   readonly ca: string;
+  /** Directory within that holds the three, since the first renewal: naming another exchanges all of them at once. */
+  readonly pair?: string | undefined;
   readonly gateway?: string | undefined;
   readonly renewal?: string | undefined;
 }
 
 export const identityFileName = 'identity.json';
 
-/** Reads and checks an identity directory. Rejects with `ERR_BRIDGE_IDENTITY`, or `ERR_KEY_PASSPHRASE` in `facts.reason`. */
+/**
+ * Reads and checks an identity directory. Rejects with `ERR_BRIDGE_IDENTITY`, or `ERR_KEY_PASSPHRASE` in `facts.reason`.
+ * The files are several and may be exchanged while they are read: what does not fit together is read again until it does or stays as it is.
+ */
 export async function loadIdentity(directory: string, options: LoadIdentityOptions = {}): Promise<Identity> {
-  const file = parseIdentityFile(await readPart(directory, identityFileName), directory);
-  const [keyPem, certificatePem, caPem] = await Promise.all([
-    readPart(directory, file.key),
-    readPart(directory, file.certificate),
-    readPart(directory, file.ca),
-  ]);
-  if (options.onReadableKey !== 'accept') await refuseReadableKey(directory, file.key);
+  let before: string | undefined;
+  for (let attempt = 1; ; attempt += 1) {
+    const parts = await readParts(directory);
+    try {
+      return await identityOf(directory, parts, options);
+    } catch (error) {
+      const seen = JSON.stringify(parts);
+      if (attempt === mostReadings || seen === before) throw error;
+      before = seen;
+    }
+  }
+}
+
+const mostReadings = 5;
+
+/** The text of a file, or why there is none. */
+type Part = { readonly text: string } | { readonly code: string };
+
+interface Parts {
+  readonly identity: Part;
+  readonly key: Part;
+  readonly certificate: Part;
+  readonly ca: Part;
+}
+
+async function readParts(directory: string): Promise<Parts> {
+  const identity = await readPart(join(directory, identityFileName));
+  let file: IdentityFile | undefined;
+  try {
+    if ('text' in identity) file = parseIdentityFile(identity.text, directory);
+  } catch {
+    // Said when it is parsed for good.
+  }
+  if (file === undefined) return { identity, key: { code: '' }, certificate: { code: '' }, ca: { code: '' } };
+  const [key, certificate, ca] = await Promise.all([file.key, file.certificate, file.ca].map((name) => readPart(partPath(directory, file, name))));
+  return { identity, key: key ?? { code: '' }, certificate: certificate ?? { code: '' }, ca: ca ?? { code: '' } };
+}
+
+async function identityOf(directory: string, parts: Parts, options: LoadIdentityOptions): Promise<Identity> {
+  const file = parseIdentityFile(textOf(directory, identityFileName, parts.identity), directory);
+  const keyPem = textOf(directory, file.key, parts.key);
+  const certificatePem = textOf(directory, file.certificate, parts.certificate);
+  const caPem = textOf(directory, file.ca, parts.ca);
+  if (options.onReadableKey !== 'accept') await refuseReadableKey(directory, file);
 
   const key = openKey(keyPem, directory, file.key, options.passphrase);
   const [leaf, ...intermediates] = readCertificates(certificatePem, directory, file.certificate);
@@ -94,6 +136,7 @@ const identitySchema = z.strictObject({
   key: partName,
   certificate: partName,
   ca: partName,
+  pair: partName.optional(),
   gateway: httpsAddress.optional(),
   renewal: httpsAddress.optional(),
 });
@@ -130,32 +173,42 @@ export function certificatesOf(pem: string): readonly X509Certificate[] {
   return blocks.map((block) => new X509Certificate(block));
 }
 
-async function readPart(directory: string, name: string): Promise<string> {
+/** Where a file that `identity.json` names lies. */
+export const partPath = (directory: string, { pair }: Pick<IdentityFile, 'pair'>, name: string): string => (pair === undefined ? join(directory, name) : join(directory, pair, name));
+
+async function readPart(path: string): Promise<Part> {
   try {
-    return await readFile(join(directory, name), 'utf8');
+    return { text: await readFile(path, 'utf8') };
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    const next = name === identityFileName ? '; give the directory that sallyport issue --out or sallyport enroll --out wrote' : '';
-    throw unusable(directory, `${name} ${missing ? 'does not exist' : 'cannot be read'}${next}`, cause);
+    return { code: (cause as NodeJS.ErrnoException).code ?? 'unknown' };
   }
 }
 
-async function refuseReadableKey(directory: string, name: string): Promise<void> {
+function textOf(directory: string, name: string, part: Part): string {
+  if ('text' in part) return part.text;
+  const next = name === identityFileName ? '; give the directory that sallyport issue --out or sallyport enroll --out wrote' : '';
+  throw unusable(directory, `${name} ${part.code === 'ENOENT' ? 'does not exist' : `cannot be read (${part.code})`}${next}`);
+}
+
+async function refuseReadableKey(directory: string, file: IdentityFile): Promise<void> {
   // Windows has no mode bits: its access lists are left to the operator.
   if (process.platform === 'win32') return;
-  const path = join(directory, name);
-  const { mode } = await stat(path);
+  const path = partPath(directory, file, file.key);
+  const mode = await stat(path).then((found) => found.mode, (cause: unknown) => {
+    throw unusable(directory, `${file.key} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'unknown'})`, cause);
+  });
   if ((mode & 0o077) !== 0) {
-    throw unusable(directory, `${name} is readable by others (mode ${(mode & 0o777).toString(8)}); run: chmod 600 ${path}`, undefined, 'ERR_KEY_MODE');
+    throw unusable(directory, `${file.key} is readable by others (mode ${(mode & 0o777).toString(8)}); run: chmod 600 ${path}`, undefined, 'ERR_KEY_MODE');
   }
 }
 
-const isEncrypted = (pem: string): boolean => /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/mu.test(pem);
+export const isEncrypted = (pem: string): boolean => /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/mu.test(pem);
 
 /** For a passphrase that was given on purpose: a setting that opens nothing is a mistake someone should hear of. */
 export async function refuseIdlePassphrase(directory: string): Promise<void> {
-  const file = parseIdentityFile(await readPart(directory, identityFileName), directory);
-  if (!isEncrypted(await readPart(directory, file.key))) throw unusable(directory, `a passphrase is given and ${file.key} is not encrypted; leave the passphrase out, or encrypt the key`);
+  const { identity, key } = await readParts(directory);
+  const file = parseIdentityFile(textOf(directory, identityFileName, identity), directory);
+  if (!isEncrypted(textOf(directory, file.key, key))) throw unusable(directory, `a passphrase is given and ${file.key} is not encrypted; leave the passphrase out, or encrypt the key`);
 }
 
 function openKey(pem: string, directory: string, name: string, passphrase: string | undefined): KeyObject {

@@ -1,78 +1,106 @@
-/** One renewal: the certificate in use is the credential for its successor, with the same key (glossary: renew). */
-import type { X509Certificate } from 'node:crypto';
-import { createHash } from 'node:crypto';
+/** One renewal: the certificate in use is the credential for its successor, which has a key of its own (glossary: rekey) unless the old one is to stay. */
+import { createPrivateKey, createHash } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import type { Clock } from '../../ca/ports.ts';
+import { keyAlgorithmOf } from '../../ca/x509/algorithm.ts';
 import { createCsr } from '../../ca/x509/csr.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
+import { generatePrivateKey } from '../../ca/key-store.ts';
 import type { SallyportError } from '../errors.ts';
 import { notIssued, requestCertificate } from './certificate-request.ts';
 import { explainFailure } from './explain.ts';
 import { certificatesOf, isIssuedBy, samePublicKey, serialOf } from './identity.ts';
 import type { Identity } from './identity.ts';
+import { keyPemOf } from './identity-directory.ts';
 import { createIdentityFetch } from './identity-fetch.ts';
-import type { RenewalStore } from './renewal-store.ts';
+import type { PairTexts, RenewalStore } from './renewal-store.ts';
 
 export interface RenewOptions {
   /** As it is on disk now. */
   readonly identity: Identity;
   readonly store: RenewalStore;
-  /** MCP endpoint at which the successor is used for the first time. */
-  readonly gateway: URL;
+  /** MCP endpoint at which the successor is used for the first time. Default: where it was renewed. */
+  readonly gateway: URL | undefined;
   readonly clock: Clock;
   readonly timeoutMs: number;
+  /** Encrypts the key of the successor when it encrypts that of the one in use. */
+  readonly passphrase: string | undefined;
+  /** Default `new`. */
+  readonly key?: 'new' | 'same' | undefined;
 }
 
 export type RenewOutcome =
-  | { readonly outcome: 'renewed' }
+  | { readonly outcome: 'renewed'; readonly identity: Identity }
   /** Issued and kept; the gateway has not taken it yet. */
   | { readonly outcome: 'waiting'; readonly why: SallyportError };
 
-/** With this much left there is nothing to lose by using a successor that nobody has tried. */
-const lastMinuteMs = 60_000;
+/** With so little left there is nothing to lose by using a successor that nobody has tried. */
+const lastMomentMs = (identity: Identity): number => Math.min(60_000, (identity.notAfter.getTime() - identity.notBefore.getTime()) / 12);
+
+/** A successor and its place on disk. */
+interface Successor {
+  readonly id: string;
+  readonly identity: Identity;
+}
 
 /**
  * Gets a successor, or takes the one that waits, uses it once and then puts it in the place of the old one.
  * Rejects with the refusal in words; the old identity is untouched then.
  */
-export async function renew({ identity, store, gateway, clock, timeoutMs }: RenewOptions): Promise<RenewOutcome> {
-  const waiting = await store.waiting();
-  let successor = waiting === undefined ? undefined : await acceptable(waiting, identity, clock.now()).catch(() => undefined);
-  if (successor === undefined) {
-    if (waiting !== undefined) await store.discardWaiting();
-    const pem = await requested(identity, timeoutMs);
-    successor = await acceptable(pem, identity, clock.now());
-    await store.keepWaiting(pem);
-  }
-  const verdict = await firstUse(successor, { gateway, clock, timeoutMs });
+export async function renew(options: RenewOptions): Promise<RenewOutcome> {
+  const { identity, store, clock } = options;
+  const successor = (await waitingSuccessor(options)) ?? (await issuedSuccessor(options));
+  const verdict = await firstUse(successor.identity, options);
   if (verdict?.facts['reason'] === 'ERR_PEER_REVOKED') {
-    await store.discardWaiting();
+    await store.discard(successor.id);
     throw verdict;
   }
   // Any other refusal may pass, as when the gateway has not heard of it yet. Another one is not asked for meanwhile:
   // an agent may hold so many and no more.
-  if (verdict !== undefined && clock.now().getTime() < identity.notAfter.getTime() - lastMinuteMs) return { outcome: 'waiting', why: verdict };
-  await store.takeIntoUse();
-  return { outcome: 'renewed' };
+  if (verdict !== undefined && clock.now().getTime() < identity.notAfter.getTime() - lastMomentMs(identity)) return { outcome: 'waiting', why: verdict };
+  await store.takeIntoUse(successor.id);
+  return { outcome: 'renewed', identity: successor.identity };
 }
 
+/** Of those that were kept, the one that lasts longest. */
+export async function waitingSuccessor({ identity, store, clock, passphrase }: Pick<RenewOptions, 'identity' | 'store' | 'clock' | 'passphrase'>): Promise<Successor | undefined> {
+  let best: Successor | undefined;
+  for (const { id, ...texts } of await store.waiting()) {
+    try {
+      const candidate = acceptable(texts, identity, { key: keyOf(texts.key, passphrase), now: clock.now() });
+      if (best === undefined || candidate.notAfter > best.identity.notAfter) best = { id, identity: candidate };
+    } catch {
+      // The pair before this one, or what something else left here: cleared away after the next renewal.
+    }
+  }
+  return best;
+}
+
+async function issuedSuccessor(options: RenewOptions): Promise<Successor> {
+  const { identity, store, clock, timeoutMs, passphrase } = options;
+  const key = options.key === 'same' ? identity.key : await generatePrivateKey(keyAlgorithmOf(identity.key));
+  const csr = encodePem('CERTIFICATE REQUEST', createCsr(key));
+  const { certificate } = await requestCertificate({ url: new URL(identity.renewal ?? ''), what: 'renewal', tls: tlsOf(identity), body: { csr }, timeoutMs });
+  const texts: PairTexts = { key: keyPemOf(key, (await store.keyIsEncrypted()) ? passphrase : undefined), certificate, ca: identity.roots.map((root) => encodePem('CERTIFICATE', root.raw)).join('') };
+  const successor = acceptable(texts, identity, { key, now: clock.now() });
+  return { id: await store.keepWaiting(texts), identity: successor };
+}
+
+const keyOf = (pem: string, passphrase: string | undefined): KeyObject => createPrivateKey(passphrase === undefined ? pem : { key: pem, passphrase });
+
 /** One request with the new certificate, of which nothing comes but the gateway's word on who sends it. */
-async function firstUse(identity: Identity, { gateway, clock, timeoutMs }: Pick<RenewOptions, 'gateway' | 'clock' | 'timeoutMs'>): Promise<SallyportError | undefined> {
+async function firstUse(identity: Identity, { gateway, clock, timeoutMs }: RenewOptions): Promise<SallyportError | undefined> {
+  const url = gateway ?? new URL(identity.renewal ?? '');
   const fetch = createIdentityFetch({ identity, clock, connectTimeoutMs: timeoutMs });
   try {
-    const answer = await fetch(gateway, { method: 'OPTIONS', signal: AbortSignal.timeout(timeoutMs) });
+    const answer = await fetch(url, { method: 'OPTIONS', signal: AbortSignal.timeout(timeoutMs) });
     await answer.body?.cancel();
     return undefined;
   } catch (error) {
-    return explainFailure(error, { url: gateway, identity });
+    return explainFailure(error, { url, identity });
   } finally {
     fetch.close();
   }
-}
-
-async function requested(identity: Identity, timeoutMs: number): Promise<string> {
-  const csr = encodePem('CERTIFICATE REQUEST', createCsr(identity.key));
-  const { certificate } = await requestCertificate({ url: new URL(identity.renewal ?? ''), what: 'renewal', tls: tlsOf(identity), body: { csr }, timeoutMs });
-  return certificate;
 }
 
 const tlsOf = (identity: Identity): { key: string; cert: string; ca: string[] } => ({
@@ -82,22 +110,22 @@ const tlsOf = (identity: Identity): { key: string; cert: string; ca: string[] } 
 });
 
 /** The identity with this certificate, when it is a true successor; whatever the answer claims is checked here. */
-async function acceptable(pem: string, identity: Identity, now: Date): Promise<Identity> {
+function acceptable(texts: PairTexts, identity: Identity, { key, now }: { readonly key: KeyObject; readonly now: Date }): Identity {
   let path: readonly X509Certificate[];
   try {
-    path = certificatesOf(pem);
+    path = certificatesOf(texts.certificate);
   } catch (cause) {
     throw unacceptable('holds something that is not a certificate', cause);
   }
   const [leaf, ...intermediates] = path;
   if (leaf === undefined || leaf.ca) throw unacceptable('holds no certificate of an agent');
-  if (!samePublicKey(identity.key, leaf)) throw unacceptable('is for another key');
+  if (!samePublicKey(key, leaf)) throw unacceptable('is for another key');
   if (leaf.subject !== identity.leaf.subject || leaf.subjectAltName !== identity.leaf.subjectAltName) throw unacceptable('is for another name');
   if (leaf.keyUsage?.toString() !== identity.leaf.keyUsage?.toString()) throw unacceptable('is for another purpose');
   if (leaf.validFromDate < identity.notBefore || leaf.validToDate <= identity.notAfter) throw unacceptable('does not last longer than the one in use');
   if (now < leaf.validFromDate || now > leaf.validToDate) throw unacceptable(`is valid from ${leaf.validFromDate.toISOString()} to ${leaf.validToDate.toISOString()}, and it is ${now.toISOString()} here: set the clock of this machine, as it`);
   if (!reachesRoot(path, identity.roots)) throw unacceptable('does not come from the CA of this identity');
-  return { ...identity, leaf, intermediates, serial: serialOf(leaf), thumbprint: createHash('sha256').update(leaf.raw).digest('hex'), notBefore: leaf.validFromDate, notAfter: leaf.validToDate };
+  return { ...identity, key, leaf, intermediates, serial: serialOf(leaf), thumbprint: createHash('sha256').update(leaf.raw).digest('hex'), notBefore: leaf.validFromDate, notAfter: leaf.validToDate };
 }
 
 /** Each certificate signed by the next, the last by a root that was trusted before. */

@@ -3,19 +3,20 @@
  * minute instead of sleeping until the day, because a machine that sleeps stops the timers, not the certificates.
  */
 import type { Clock, Randomness } from '../../ca/ports.ts';
+import { renewalDue } from '../../ca/renewal-due.ts';
 import { SallyportError } from '../errors.ts';
 import { systemClock, systemRandomness } from '../system.ts';
 import { explainFailure } from './explain.ts';
 import { loadIdentity } from './identity.ts';
 import type { Identity, LoadIdentityOptions } from './identity.ts';
 import type { NoticeSink } from './notice.ts';
-import { renew } from './renew.ts';
+import { renew, waitingSuccessor } from './renew.ts';
 import { RenewalStore } from './renewal-store.ts';
 
 export interface RenewalOptions extends LoadIdentityOptions {
   readonly directory: string;
-  /** MCP endpoint at which a new certificate is used first. */
-  readonly gateway: URL;
+  /** MCP endpoint at which a new certificate is used first. Default: the one the identity names. */
+  readonly gateway?: URL | undefined;
   readonly notice: NoticeSink;
   readonly clock?: Clock;
   readonly randomness?: Randomness;
@@ -23,20 +24,69 @@ export interface RenewalOptions extends LoadIdentityOptions {
   readonly jitter?: number;
   /** For each connection. Default 15,000. */
   readonly timeoutMs?: number;
+  /** Whether the successor gets a key of its own. Default `new`. */
+  readonly key?: 'new' | 'same' | undefined;
+  /** After a successor of this process's asking was taken into use. */
+  readonly onRenewed?: (renewed: RenewedIdentity) => Promise<void>;
+}
+
+export interface RenewedIdentity {
+  readonly identity: Identity;
+  /** Serial of the certificate before. */
+  readonly replaces: string;
+}
+
+/** What one look came to. */
+export type RenewalLook =
+  | { readonly outcome: 'fresh'; readonly identity: Identity; readonly due: Date }
+  | ({ readonly outcome: 'renewed' } & RenewedIdentity)
+  /** It names no renewal, or it has ended and nothing waits in its place. */
+  | { readonly outcome: 'unrenewable'; readonly identity: Identity; readonly why: 'noRenewal' | 'expired' }
+  /** Another process is at it. */
+  | { readonly outcome: 'elsewhere'; readonly identity: Identity };
+
+export interface LookOptions extends LoadIdentityOptions {
+  readonly directory: string;
+  readonly store: RenewalStore;
+  readonly gateway: URL | undefined;
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly jitter: number;
+  readonly key: 'new' | 'same' | undefined;
+  /** Whether it is time does not matter. */
+  readonly force: boolean;
+}
+
+/** Renews when it is time. Rejects with why it could not be done; what is in use stays. */
+export async function renewWhenDue(options: LookOptions): Promise<RenewalLook> {
+  const { directory, store, clock, passphrase, timeoutMs, key } = options;
+  const seen = await loadIdentity(directory, options);
+  await store.repair(clock.now());
+  const now = clock.now().getTime();
+  if (seen.renewal === undefined) return { outcome: 'unrenewable', identity: seen, why: 'noRenewal' };
+  const due = renewalDue(seen, options.jitter);
+  if (now < due.getTime() && !options.force) return { outcome: 'fresh', identity: seen, due };
+  // The credential for a renewal is gone with it, unless a successor lies there already.
+  const expired = now > seen.notAfter.getTime();
+  if (expired && (await waitingSuccessor({ identity: seen, store, clock, passphrase })) === undefined) return { outcome: 'unrenewable', identity: seen, why: 'expired' };
+  const renewed = await store.alone(async () => {
+    const identity = await loadIdentity(directory, options);
+    // Another process was first.
+    if (identity.thumbprint !== seen.thumbprint) return undefined;
+    const gateway = options.gateway ?? (identity.gateway === undefined ? undefined : new URL(identity.gateway));
+    return renew({ identity, store, gateway, clock, timeoutMs, passphrase, key });
+  }, clock.now());
+  if (renewed === undefined) return { outcome: 'elsewhere', identity: seen };
+  if (renewed.outcome === 'waiting') throw renewed.why;
+  return { outcome: 'renewed', identity: renewed.identity, replaces: seen.serial };
 }
 
 const longestSleepMs = 60_000;
 const shortestSleepMs = 250;
 const firstRetryMs = 10_000;
 const longestRetryMs = 15 * 60_000;
-/** While another bridge renews the same identity. */
+/** While another process renews the same identity. */
 const otherRenewsMs = 5_000;
-
-/** When a certificate is renewed: between two thirds and three quarters of its lifetime. */
-export function renewalDue({ notBefore, notAfter }: Pick<Identity, 'notBefore' | 'notAfter'>, jitter: number): Date {
-  const lifetime = notAfter.getTime() - notBefore.getTime();
-  return new Date(notBefore.getTime() + Math.floor(lifetime * (2 / 3 + Math.min(1, Math.max(0, jitter)) / 12)));
-}
 
 /** Renews until stopped. Nothing it does keeps the process alive, and no failure of it ends anything. */
 export class Renewal {
@@ -60,12 +110,19 @@ export class Renewal {
   }
 
   start(): void {
+    if (this.#stopped) return;
     void this.look().then((next) => this.#sleep(next));
   }
 
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
+  }
+
+  /** What is under way is finished: a successor that was asked for is not left lying there. */
+  async close(): Promise<void> {
+    this.stop();
+    await this.#looking;
   }
 
   /** Looks at the clock and renews when it is time; resolves with how long nothing is to be done. Never rejects. */
@@ -88,33 +145,30 @@ export class Renewal {
     // A clock that was set back must not turn a pause of minutes into one of days.
     if (this.#notBefore - now > longestRetryMs) this.#notBefore = now;
     if (now < this.#notBefore) return this.#notBefore - now;
-    const { directory, gateway, timeoutMs = 15_000 } = this.#options;
-    const seen = await loadIdentity(directory, this.#options);
-    if (seen.renewal === undefined) return longestSleepMs;
-    // Said at every request. The credential for a renewal is gone with it, unless a successor lies there already.
-    if (now > seen.notAfter.getTime() && (await this.#store.waiting()) === undefined) return longestSleepMs;
-    this.#remainingMs = Math.max(0, seen.notAfter.getTime() - now);
-    const due = renewalDue(seen, this.#jitter).getTime();
-    if (now < due) {
-      this.#failures = 0;
-      return due - now;
+    const { timeoutMs = 15_000, gateway, key } = this.#options;
+    const remaining = (identity: Identity): void => void (this.#remainingMs = Math.max(0, identity.notAfter.getTime() - now));
+    remaining(await loadIdentity(this.#options.directory, this.#options));
+    const look = await renewWhenDue({ ...this.#options, gateway, key, timeoutMs, store: this.#store, clock: this.#clock, jitter: this.#jitter, force: false });
+    switch (look.outcome) {
+      // An expired one is said at every request.
+      case 'unrenewable':
+        return longestSleepMs;
+      case 'elsewhere':
+        return this.#pause(Math.min(otherRenewsMs, Math.max(shortestSleepMs, this.#remainingMs / 4)));
+      case 'fresh':
+        this.#failures = 0;
+        return look.due.getTime() - now;
+      case 'renewed':
+        this.#failures = 0;
+        this.#said = undefined;
+        // Whoever follows the directory says that it was taken into use.
+        await this.#options.onRenewed?.(look);
+        return shortestSleepMs;
     }
-    const outcome = await this.#store.alone(async () => {
-      const identity = await loadIdentity(directory, this.#options);
-      // Another bridge was first.
-      if (identity.thumbprint !== seen.thumbprint) return undefined;
-      return renew({ identity, store: this.#store, gateway, clock: this.#clock, timeoutMs });
-    }, this.#clock.now());
-    if (outcome === undefined) return this.#pause(otherRenewsMs);
-    if (outcome.outcome === 'waiting') throw outcome.why;
-    this.#failures = 0;
-    this.#said = undefined;
-    // Whoever follows the directory says that it was taken into use.
-    return shortestSleepMs;
   }
 
   #failed(error: unknown): number {
-    const explained = error instanceof SallyportError ? error : explainFailure(error, { url: this.#options.gateway });
+    const explained = error instanceof SallyportError ? error : explainFailure(error, { url: this.#options.gateway ?? new URL('https://gateway') });
     this.#failures += 1;
     // Never so long that a short life ends in the meantime.
     const pauseMs = Math.max(shortestSleepMs, Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(20, this.#failures - 1), this.#remainingMs / 4));

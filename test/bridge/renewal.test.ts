@@ -1,12 +1,14 @@
-import { createPrivateKey, createPublicKey, webcrypto, X509Certificate } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, utimes, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { renewalDue } from '../../ca/renewal-due.ts';
 import { parseCsr, verifyCsr } from '../../ca/x509/csr.ts';
 import { loadIdentity } from '../../src/bridge/identity.ts';
-import { Renewal, renewalDue } from '../../src/bridge/renewal.ts';
+import { Renewal } from '../../src/bridge/renewal.ts';
 import { startTestGateway } from './test-gateway.ts';
 import type { TestGateway } from './test-gateway.ts';
 import { createTestPki, writeIdentity } from './test-pki.ts';
@@ -14,10 +16,10 @@ import type { Issued, TestPki } from './test-pki.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
-/** The lifetime of the certificate in use: three hours, of which two have passed at `due`. */
+/** The lifetime of the certificate in use: three hours and the minute that it is backdated, of which two have passed at `due`. */
 const start = Math.floor(Date.now() / 1_000) * 1_000 - 2 * hour;
+const end = start + 3 * hour - 1_000;
 const due = start + 2 * hour;
-const end = start + 3 * hour;
 
 let pki: TestPki;
 let foreign: TestPki;
@@ -33,7 +35,7 @@ const clock = { now: () => new Date(now) };
 
 beforeAll(async () => {
   [pki, foreign] = await Promise.all([createTestPki(), createTestPki('Foreign')]);
-  agent = await pki.issue({ name: 'agent-7', notBefore: new Date(start), notAfter: new Date(end) });
+  agent = await pki.issue({ name: 'agent-7', notBefore: new Date(start - minute), notAfter: new Date(end) });
   gateway = await startTestGateway({ pki });
   gateway.handler = async (request: IncomingMessage, response: ServerResponse) => {
     if (request.method === 'OPTIONS') {
@@ -89,12 +91,22 @@ const renewal = (options: Partial<ConstructorParameters<typeof Renewal>[0]> = {}
 };
 const inUse = async (): Promise<string> => (await loadIdentity(directory)).serial;
 const original = (): string => agent.serial.replace(/^(?:00)+/, '');
-const files = async (): Promise<string[]> => (await readdir(directory)).toSorted();
-const settled = ['ca.pem', 'cert.pem', 'identity.json', 'key.pem'];
+/** What lies there, pairs by how many they are. */
+const files = async (): Promise<string[]> => (await readdir(directory)).map((name) => name.replace(/^pair-[0-9a-f]{16}$/, 'pair')).toSorted();
+const plain = ['ca.pem', 'cert.pem', 'identity.json', 'key.pem'];
+/** The pair in use and the one before. */
+const settled = ['ca.pem', 'cert.pem', 'current', 'identity.json', 'key.pem', 'pair', 'pair'];
+const waiting = [...plain, 'pair'];
+const plainText = (name: string): Promise<string> => readFile(join(directory, name), 'utf8');
 
 describe('when a certificate is renewed', () => {
-  it.each([[0, 2 / 3], [0.5, 2 / 3 + 1 / 24], [1, 3 / 4], [7, 3 / 4], [-1, 2 / 3]])('jitter %d: at %d of its lifetime', (jitter, share) => {
-    expect(renewalDue({ notBefore: new Date(0), notAfter: new Date(24 * hour) }, jitter).getTime()).toBe(Math.floor(24 * hour * share));
+  it.each([[0, 2 / 3], [0.5, 2 / 3 + 1 / 40], [1, 2 / 3 + 1 / 20], [7, 2 / 3 + 1 / 20], [-1, 2 / 3]])('jitter %d: at %d of its lifetime, which is counted without the minute of backdating', (jitter, share) => {
+    const issued = Date.UTC(2026, 10, 21);
+    for (const lifetime of [24 * hour, minute]) {
+      const at = renewalDue({ notBefore: new Date(issued - minute), notAfter: new Date(issued + lifetime - 1_000) }, jitter).getTime();
+      expect(at).toBe(Math.floor(issued + lifetime * share));
+    }
+    expect(renewalDue({ notBefore: new Date(issued), notAfter: new Date(issued + 59_000) }, 0).getTime()).toBe(issued + 40_000);
   });
 
   it('not a millisecond before two thirds of its lifetime, and then at once', async () => {
@@ -148,21 +160,47 @@ describe('when a certificate is renewed', () => {
 });
 
 describe('a renewal', () => {
-  it('keeps the key, and uses the new certificate once before it takes the place of the old', async () => {
-    const key = await readFile(join(directory, 'key.pem'), 'utf8');
+  it('has a new key, and is used once before it takes the place of the old one, for those who read plain files too', async () => {
+    const key = await plainText('key.pem');
     const before = gateway.handshakes;
     await renewal().look();
     expect(gateway.handshakes - before).toBe(2);
-    expect(await readFile(join(directory, 'key.pem'), 'utf8')).toBe(key);
-    const { leaf } = await loadIdentity(directory);
-    expect(leaf.publicKey.equals(createPublicKey(createPrivateKey(key)))).toBe(true);
+    const { leaf, serial } = await loadIdentity(directory);
+    expect(leaf.checkPrivateKey(createPrivateKey(key))).toBe(false);
+    // Both plain names lead through one link, so they change at once.
+    expect([await readlink(join(directory, 'key.pem')), await readlink(join(directory, 'cert.pem'))]).toEqual(['current/key.pem', 'current/cert.pem']);
+    const shown = new X509Certificate(await plainText('cert.pem'));
+    expect([shown.serialNumber.toLowerCase().replace(/^0+/, ''), shown.checkPrivateKey(createPrivateKey(await plainText('key.pem')))]).toEqual([serial, true]);
+    now = renewalDue(await loadIdentity(directory), 0).getTime();
+    answer = successor({ notBefore: start + 2 * hour, notAfter: end + 4 * hour });
+    await renewal().look();
+    expect([(await inUse()) === serial, await files()]).toEqual([false, settled]);
+  });
+
+  it('keeps the key where that is asked for, and keeps it encrypted where it is', async () => {
+    const key = await plainText('key.pem');
+    await renewal({ key: 'same' }).look();
+    expect([await plainText('key.pem'), await inUse() === original()]).toEqual([key, false]);
+    for (const [encrypted, secret] of [[true, 'a passphrase'], [false, 'for another key']] as const) {
+      await rm(directory, { recursive: true });
+      await writeIdentity(directory, pki, agent, { renewal: `https://localhost:${gateway.port}/renew` });
+      if (encrypted) await writeFile(join(directory, 'key.pem'), createPrivateKey(agent.keyPem).export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: secret }));
+      await renewal({ passphrase: secret }).look();
+      expect([(await plainText('key.pem')).includes('ENCRYPTED'), (await loadIdentity(directory, { passphrase: secret })).serial === original()]).toEqual([encrypted, false]);
+    }
+  });
+
+  it('leaves alone what is not the pair in use, the one before, or its own', async () => {
+    await writeFile(join(directory, 'notes.txt'), 'mine');
+    await renewal().look();
+    expect(await files()).toEqual([...settled.slice(0, 5), 'notes.txt', 'pair', 'pair']);
   });
 
   const bad: readonly (readonly [string, () => (csr: string) => Promise<unknown>, RegExp])[] = [
     ['for another key', () => successor({ key: 'other' }), /is for another key; it was not taken into use/],
     ['for another name', () => successor({ name: 'admin' }), /is for another name/],
     ['that ends with the one in use', () => successor({ notAfter: end }), /does not last longer than the one in use/],
-    ['that begins before the one in use', () => successor({ notBefore: start - 1_000 }), /does not last longer than the one in use/],
+    ['that begins before the one in use', () => successor({ notBefore: start - minute - 1_000 }), /does not last longer than the one in use/],
     ['that is not valid yet', () => successor({ notBefore: due + minute }), /set the clock of this machine/],
     ['of another CA', () => successor({ from: foreign }), /does not come from the CA of this identity/],
     ['that is a CA', () => async () => ({ certificate: pki.issuingPem, ca: pki.rootPem }), /holds no certificate of an agent/],
@@ -174,7 +212,7 @@ describe('a renewal', () => {
     answer = make();
     await renewal().look();
     expect(await inUse()).toBe(original());
-    expect(await files()).toEqual(settled);
+    expect(await files()).toEqual(plain);
     expect(notices).toEqual([expect.stringMatching(/^the certificate could not be renewed and is tried again until it expires: /)]);
     expect(notices[0]).toMatch(words);
   });
@@ -228,7 +266,7 @@ describe('a renewal', () => {
     answer = refusing('ERR_PEER_UNKNOWN_SERIAL');
     const keeper = renewal();
     await keeper.look();
-    expect([await inUse(), await files()]).toEqual([original(), ['ca.pem', 'cert.pem', 'cert.pem.next', 'identity.json', 'key.pem']]);
+    expect([await inUse(), await files()]).toEqual([original(), waiting]);
     expect(notices[0]).toContain('is not in its inventory');
     gateway.verdicts.clear();
     now += 10_000;
@@ -239,7 +277,7 @@ describe('a renewal', () => {
   it('throws a new certificate away that is revoked already', async () => {
     answer = refusing('ERR_PEER_REVOKED');
     await renewal().look();
-    expect([await inUse(), await files()]).toEqual([original(), settled]);
+    expect([await inUse(), await files()]).toEqual([original(), plain]);
     expect(notices[0]).toContain('was revoked');
   });
 
@@ -247,7 +285,7 @@ describe('a renewal', () => {
     const nowhere = new URL('https://localhost:9/mcp');
     const keeper = renewal({ gateway: nowhere });
     await keeper.look();
-    expect(await files()).toEqual(['ca.pem', 'cert.pem', 'cert.pem.next', 'identity.json', 'key.pem']);
+    expect(await files()).toEqual(waiting);
     expect(await inUse()).toBe(original());
     // Another start, and the gateway is back.
     await renewal().look();
@@ -257,8 +295,8 @@ describe('a renewal', () => {
 
   it('takes what waits when the old one is about to end, or has ended', async () => {
     for (const [at, taken] of [[end - minute - 1, false], [end - minute, true], [end + minute, true]] as const) {
+      await rm(directory, { recursive: true });
       await writeIdentity(directory, pki, agent, { renewal: `https://localhost:${gateway.port}/renew` });
-      await rm(join(directory, 'cert.pem.next'), { force: true });
       now = due;
       await renewal({ gateway: new URL('https://localhost:9/mcp') }).look();
       now = at;
@@ -268,7 +306,8 @@ describe('a renewal', () => {
   });
 
   it('throws away what waits and is no successor', async () => {
-    await writeFile(join(directory, 'cert.pem.next'), 'rubbish');
+    await mkdir(join(directory, 'pair-0123456789abcdef'));
+    await writeFile(join(directory, 'pair-0123456789abcdef', 'cert.pem'), 'rubbish');
     await renewal().look();
     expect([asked.length, await files()]).toEqual([1, settled]);
   });
@@ -280,14 +319,23 @@ describe('a renewal', () => {
     await Promise.all(keepers.map((keeper) => keeper.look()));
     expect(asked).toHaveLength(1);
 
+    await rm(directory, { recursive: true });
     await writeIdentity(directory, pki, agent, { renewal: `https://localhost:${gateway.port}/renew` });
-    await writeFile(join(directory, 'renewal.lock'), '');
+    await writeFile(join(directory, 'renewal.lock'), JSON.stringify({ pid: 1, host: `not-${hostname()}`, id: 'x' }));
     await utimes(join(directory, 'renewal.lock'), new Date(now), new Date(now));
     asked = [];
     now += 119_000;
     await renewal().look();
     expect(asked).toEqual([]);
     now += 1_000;
+    await renewal().look();
+    expect([asked.length, await files()]).toEqual([1, settled]);
+  });
+
+  it('is taken over at once from a process of this machine that is gone', async () => {
+    const gone = spawnSync(process.execPath, ['--version']).pid;
+    await writeFile(join(directory, 'renewal.lock'), JSON.stringify({ pid: gone, host: hostname(), id: 'x' }));
+    await utimes(join(directory, 'renewal.lock'), new Date(now), new Date(now));
     await renewal().look();
     expect([asked.length, await files()]).toEqual([1, settled]);
   });
