@@ -75,6 +75,8 @@ export type CaErrorCode =
   | 'ERR_KEY_UNREADABLE'
   | 'ERR_KEY_ALGORITHM'
   | 'ERR_KEY_MODE'
+  | 'ERR_KEY_URI'
+  | 'ERR_KEY_TOKEN'
   // Store, as the CA sees it
   | 'ERR_STORE_DUPLICATE_SERIAL'
   | 'ERR_STORE_SCHEMA'

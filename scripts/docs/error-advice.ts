@@ -23,6 +23,8 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_TOKEN_SPENT: '`sallyport token create`: a token works once',
   ERR_TOKEN_EXPIRED: '`sallyport token create`',
   ERR_KEY_PASSPHRASE: 'give `--passphrase-file` or `SALLYPORT_PASSPHRASE`',
+  ERR_KEY_URI: 'write it like `pkcs11:token=ca;object=issuing?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/sallyport/pin`',
+  ERR_KEY_TOKEN: 'look at the token, its library and the package `graphene-pk11`; `pkcs11-tool --list-objects` shows what is there',
   ERR_KEY_MODE: '`chmod 600` the file that the message names',
   ERR_STORE_SCHEMA: 'the store was written by a newer Sallyport: use that one',
   ERR_STORE_UNAVAILABLE: 'look at the disk, or at the database; nothing is allowed until it can be written',
