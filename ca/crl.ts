@@ -160,9 +160,8 @@ export class CrlPublisher {
 
   /** RFC 5280 §5.2.3: never a number twice, not even after the store went back to an older backup. */
   async #nextNumber(latest: CrlRecord | undefined): Promise<bigint> {
-    const stored = latest?.crlNumber ?? 0n;
-    const published = await this.#publishedNumber();
-    return (published > stored ? published : stored) + 1n;
+    const taken = [latest?.crlNumber ?? 0n, await this.#publishedNumber(), await this.#options.store.crlNumberFloor()];
+    return taken.reduce((most, number) => (number > most ? number : most)) + 1n;
   }
 
   async #publishedNumber(): Promise<bigint> {

@@ -41,7 +41,7 @@ export const writeDurably = async (path: string, content: string | Uint8Array, o
   await syncDirectory(directory);
 };
 
-const syncDirectory = async (directory: string): Promise<void> => {
+export const syncDirectory = async (directory: string): Promise<void> => {
   // Windows has no handle on a directory to sync; its file system journals renames.
   if (process.platform === 'win32') return;
   const handle = await open(directory, 'r');

@@ -222,6 +222,8 @@ export interface CaStore {
   markSeen(key: { issuerId: IssuerId; serial: SerialHex }, at: Date): Promise<void>;
 
   latestCrl(issuerId: IssuerId): Promise<CrlRecord | undefined>;
+  /** No CRL may have this number or a lower one: what was published since the backup that the store comes from. 0 when it comes from none. */
+  crlNumberFloor(): Promise<bigint>;
   /** Rejects with `ERR_CRL_STALE` unless crlNumber and thisUpdate are both greater than the stored ones. */
   saveCrl(record: CrlRecord, event: AuditEvent): Promise<void>;
 

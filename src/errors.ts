@@ -80,6 +80,12 @@ export type GateErrorCode =
   | 'ERR_AUDIT_UNAVAILABLE'
   | 'ERR_AUDIT_TAMPERED'
   | 'ERR_AUDIT_KEY'
+  // Backups
+  | 'ERR_BACKUP_INVALID'
+  | 'ERR_BACKUP_PASSPHRASE'
+  | 'ERR_BACKUP_TRUNCATED'
+  | 'ERR_BACKUP_ALTERED'
+  | 'ERR_BACKUP_CONTENT'
   // Bridge
   | 'ERR_BRIDGE_REFUSED'
   | 'ERR_BRIDGE_IDENTITY'
@@ -231,6 +237,11 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_AUDIT_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_AUDIT_TAMPERED: row(500, -32603, 3, 'the audit log was altered'),
   ERR_AUDIT_KEY: row(500, -32603, 1, 'the audit log key cannot be used'),
+  ERR_BACKUP_INVALID: row(500, -32603, 1, 'internal error'),
+  ERR_BACKUP_PASSPHRASE: row(500, -32603, 1, 'internal error'),
+  ERR_BACKUP_TRUNCATED: row(500, -32603, 3, 'internal error'),
+  ERR_BACKUP_ALTERED: row(500, -32603, 3, 'internal error'),
+  ERR_BACKUP_CONTENT: row(500, -32603, 3, 'internal error'),
   ERR_BRIDGE_REFUSED: row(502, -32001, 3, 'the gateway refused this identity'),
   ERR_BRIDGE_IDENTITY: row(500, -32603, 1, 'the identity cannot be used'),
   ERR_BRIDGE_UNREACHABLE: row(502, -32003, 1, 'the gateway cannot be reached'),

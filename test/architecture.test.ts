@@ -21,7 +21,7 @@ const layers: readonly (readonly RegExp[])[] = [
   [/^ca\/(ports|errors)\.ts$/, /^ca\/x509\//],
   [/^src\/(errors|system)\.ts$/, /^src\/(config|policy|identity)\//, /^ca\//],
   [/^src\/(revocation|store|audit)\//],
-  [/^src\/(upstream|translation|mcp|tls|tools)\//],
+  [/^src\/(upstream|translation|mcp|tls|tools|custody)\//],
   [/^src\/(gateway|bridge)\//],
   [/^src\/(app|index|protect)\.ts$/, /^src\/(app|cli|demo|doctor)\//],
 ];

@@ -87,6 +87,8 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
     },
     markSeen: async (key, at) => void change(key, { firstSeenAt: at }),
     latestCrl: async (issuerId) => crls.get(issuerId),
+    // A store that is restored from a backup answers with a number beyond all that were published since.
+    crlNumberFloor: async () => 0n,
     saveCrl: async (record, event) => {
       const last = crls.get(record.issuerId);
       if (last !== undefined && (last.crlNumber >= record.crlNumber || last.thisUpdate >= record.thisUpdate)) throw new CaError('ERR_CRL_STALE', 'a newer CRL is stored already: build the next');

@@ -22,5 +22,8 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   'audit tail': 'one entry a line, as [audit.md](audit.md) describes them',
   'audit verify': '`{ ok, size, signedSize, findings: [{ kind, index, message }] }`; with `--file` also `origin`, `verifierKey`, `keyTrusted`',
   'audit export': 'with `--out`: `{ file, entries }`; without it the export itself is JSON Lines',
+  'backup create': '`{ file, createdAt, octets, files, certificates, auditEntries, skipped }`; `skipped` is what the configuration or the directory has and the backup has not',
+  'backup verify': '`{ ok, createdAt, madeBy, schema, storeKind, trustDomain, files, tables, findings: [{ where, message }] }`; `tables` are rows by table; exit code 3 when something is wrong',
+  restore: '`{ directory, backupAt, store, files, tables, crlNumberFloor, tokensExpired }`; the next CRL of each CA has a number above `crlNumberFloor`',
   doctor: '`{ ok, url, checks: [{ id, title, outcome, detail, next }], … }`; `outcome` is `pass`, `fail`, `warn` or `skip`; exit code 3 when one failed',
 };

@@ -29,7 +29,7 @@ const areas: readonly (readonly [prefix: string, title: string])[] = [
 const encoded: readonly (readonly [prefix: string, title: string])[] = [
   ['ERR_DER_', 'Encoded structures'], ['ERR_PEM_', 'Encoded structures'], ['ERR_CERTIFICATE_', 'Encoded structures'], ['ERR_CSR_', 'Encoded structures'], ['ERR_OCSP_', 'Encoded structures'],
   ['ERR_CONFIG_', 'Configuration and start'], ['ERR_POLICY_', 'Configuration and start'], ['ERR_LISTEN_', 'Configuration and start'], ['ERR_USAGE', 'Configuration and start'],
-  ['ERR_STORE_', 'The store'], ['ERR_AUDIT_', 'The audit log'],
+  ['ERR_STORE_', 'The store'], ['ERR_BACKUP_', 'The store'], ['ERR_AUDIT_', 'The audit log'],
 ];
 const order = ['Configuration and start', ...areas.slice(0, -1).map(([, title]) => title), 'Encoded structures', 'The store', 'The audit log', 'Everything else'];
 

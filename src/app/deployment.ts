@@ -96,6 +96,23 @@ export async function openForReading(directory: string, clock: Clock): Promise<{
   return { config, store, close: () => store.close() };
 }
 
+/** For what writes to the store and its audit log, and needs no key of a CA. */
+export async function openForRecording(directory: string, options: Pick<OpenDeploymentOptions, 'clock' | 'passphrase'>): Promise<{ readonly config: Config; readonly store: Store; close(): Promise<void> }> {
+  const config = await loadConfig(directory);
+  const store = await openStore(config.storeUrl, { clock: options.clock, checkpointSigner: await readAuditSigner(config, options.passphrase) });
+  return {
+    config,
+    store,
+    close: async () => {
+      try {
+        await keepLatestCheckpoint(config.directory, store);
+      } finally {
+        await store.close();
+      }
+    },
+  };
+}
+
 export function authorityOptions(config: Config, store: Store, world: World): AuthorityOptions {
   const { ca, trustDomain, publicUrl } = config;
   return {

@@ -20,6 +20,8 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['policy', async () => (await import('./policy.ts')).registerPolicy],
   ['tools', async () => (await import('./tools.ts')).registerTools],
   ['audit', async () => (await import('./audit.ts')).registerAudit],
+  ['backup', async () => (await import('./backup.ts')).registerBackup],
+  ['restore', async () => (await import('./restore.ts')).registerRestore],
   ['doctor', async () => (await import('./doctor.ts')).registerDoctor],
 ]);
 

@@ -1,10 +1,9 @@
 /** The password that protects what is exported: from a file, the environment or the terminal, never an argument. */
 import { resolve } from 'node:path';
-import { createInterface } from 'node:readline/promises';
-import { Writable } from 'node:stream';
 import { usage } from './cli.ts';
 import type { CliIo } from './io.ts';
 import { readText } from './read-text.ts';
+import { askSecret } from './secret-prompt.ts';
 
 /** Undefined when neither the file nor the environment gives one. */
 export async function givenPassword(io: CliIo, file: string | undefined): Promise<string | undefined> {
@@ -15,33 +14,8 @@ export async function givenPassword(io: CliIo, file: string | undefined): Promis
   return checked(password, `the password file ${file}`);
 }
 
-/** Asks twice: a typing error would make a file that nobody opens. */
-export async function askPassword(io: CliIo): Promise<string> {
-  if (!('isTTY' in io.stdin) || io.stdin.isTTY !== true) throw usage('a password is missing: give it with --password-file FILE or in SALLYPORT_EXPORT_PASSWORD');
-  // In terminal mode readline reads without the terminal's echo and would echo itself: to nowhere.
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const lines = createInterface({ input: io.stdin, output: silent, terminal: true });
-  const interrupted = new AbortController();
-  lines.once('close', () => interrupted.abort());
-  const ask = async (what: string): Promise<string> => {
-    io.stderr.write(what);
-    try {
-      return await lines.question('', { signal: interrupted.signal });
-    } catch {
-      throw usage('no password was given: nothing was written');
-    } finally {
-      io.stderr.write('\n');
-    }
-  };
-  try {
-    const password = await ask('Password for the export: ');
-    if (password === '') throw usage('the password is empty: nothing was written');
-    if ((await ask('The same again: ')) !== password) throw usage('the two passwords differ: nothing was written');
-    return password;
-  } finally {
-    lines.close();
-  }
-}
+export const askPassword = (io: CliIo): Promise<string> =>
+  askSecret(io, { prompt: 'Password for the export: ', repeat: true, missing: 'a password is missing: give it with --password-file FILE or in SALLYPORT_EXPORT_PASSWORD', what: 'password' });
 
 function checked(password: string | undefined, source: string): string | undefined {
   // OpenSSL and keytool read one line, so that no other password could ever be given to them.

@@ -117,6 +117,12 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
         );
       }),
 
+    crlNumberFloor: () =>
+      reading(async (db) => {
+        const row = await db.selectFrom('restoration').select('crl_number_floor').orderBy('restored_at', 'desc').limit(1).executeTakeFirst();
+        return BigInt(row?.crl_number_floor ?? 0);
+      }),
+
     saveCrl: (crl, event) =>
       queue.run(async ({ tx, record }) => {
         const latest = await tx.selectFrom('crl').select(['crl_number', 'this_update']).where('issuer_id', '=', crl.issuerId).executeTakeFirst();

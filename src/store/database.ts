@@ -19,6 +19,8 @@ export interface Database {
   readonly read: Kysely<Schema>;
   /** One writer at a time over all processes. On disk once the promise resolves; nothing is left of it when it rejects. */
   inTransaction<T>(work: (tx: Transaction<Schema>) => Promise<T>): Promise<T>;
+  /** Everything read within `work` is of one moment, while others go on writing. */
+  snapshot<T>(work: (read: Kysely<Schema>) => Promise<T>): Promise<T>;
   /** Within a transaction that added rows to `change`. */
   announceChanges(tx: Transaction<Schema>): Promise<void>;
   /** Calls `wake` soon after another process committed something; what it says is only that looking is worthwhile. */

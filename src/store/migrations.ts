@@ -79,6 +79,13 @@ const migrations: readonly Migration[] = [
     name: 'holds that were lifted',
     statements: ({ integer }) => [`ALTER TABLE certificate ADD COLUMN released_at ${integer}`],
   },
+  {
+    name: 'restored backups',
+    statements: ({ integer, text, table }) => [
+      `CREATE TABLE restoration (
+        restored_at ${integer} NOT NULL PRIMARY KEY, backup_at ${integer} NOT NULL, crl_number_floor ${text} NOT NULL)${table}`,
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;
@@ -87,24 +94,28 @@ export const schemaVersion = migrations.length;
 export const migrate = async (database: Database, clock: Clock): Promise<void> => {
   // Looking first keeps a store that is only read usable from a file that cannot be written.
   if ((await storedVersion(database.read, database.kind)) === schemaVersion) return;
-  await database.inTransaction(async (tx) => {
-    const { integer, text, table } = types[database.kind];
-    await sql
-      .raw(`CREATE TABLE IF NOT EXISTS schema_migration (version ${integer} NOT NULL PRIMARY KEY, name ${text} NOT NULL, applied_at ${integer} NOT NULL)${table}`)
-      .execute(tx);
-    const version = await storedVersion(tx, database.kind);
-    for (const [at, migration] of migrations.entries()) {
-      if (at < version) continue;
-      for (const statement of migration.statements(types[database.kind])) await sql.raw(statement).execute(tx);
-      await tx
-        .insertInto('schema_migration')
-        .values({ version: at + 1, name: migration.name, applied_at: clock.now().getTime() })
-        .execute();
-    }
-  });
+  await database.inTransaction((tx) => migrateTo(tx, { kind: database.kind, clock, version: schemaVersion }));
 };
 
-const storedVersion = async (db: Kysely<Schema> | Transaction<Schema>, kind: StoreKind): Promise<number> => {
+/** Within a transaction, from whatever version it has, to this one at least. */
+export const migrateTo = async (tx: Transaction<Schema>, { kind, clock, version }: { readonly kind: StoreKind; readonly clock: Clock; readonly version: number }): Promise<void> => {
+  const { integer, text, table } = types[kind];
+  await sql
+    .raw(`CREATE TABLE IF NOT EXISTS schema_migration (version ${integer} NOT NULL PRIMARY KEY, name ${text} NOT NULL, applied_at ${integer} NOT NULL)${table}`)
+    .execute(tx);
+  const present = await storedVersion(tx, kind);
+  for (const [at, migration] of migrations.slice(0, version).entries()) {
+    if (at < present) continue;
+    for (const statement of migration.statements(types[kind])) await sql.raw(statement).execute(tx);
+    await tx
+      .insertInto('schema_migration')
+      .values({ version: at + 1, name: migration.name, applied_at: clock.now().getTime() })
+      .execute();
+  }
+};
+
+/** 0 when the database has nothing of ours. */
+export const storedVersion = async (db: Kysely<Schema> | Transaction<Schema>, kind: StoreKind): Promise<number> => {
   const present =
     kind === 'sqlite'
       ? await sql`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migration'`.execute(db)

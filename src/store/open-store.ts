@@ -10,6 +10,7 @@ import type { Database } from './database.ts';
 import { migrate } from './migrations.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
+import { snapshotOf } from './snapshot.ts';
 import type { Store } from './store.ts';
 import { createToolStore } from './tool-definitions.ts';
 import { WriteQueue } from './write-queue.ts';
@@ -43,6 +44,7 @@ export const openStore = async (url: string, options: StoreOptions): Promise<Sto
     audit: createAuditStore(database, queue),
     changes,
     tools: createToolStore(database, queue),
+    snapshot: (work) => snapshotOf(database, work),
     close: async () => {
       await queue.close();
       await changes.close();
@@ -51,7 +53,7 @@ export const openStore = async (url: string, options: StoreOptions): Promise<Sto
   };
 };
 
-const openDatabase = (url: string): Promise<Database> => {
+export const openDatabase = (url: string): Promise<Database> => {
   if (url.startsWith('sqlite:')) return openSqlite(url.slice('sqlite:'.length));
   if (url.startsWith('postgres:') || url.startsWith('postgresql:')) return openPostgres(url);
   return Promise.reject(new CaError('ERR_STORE_UNAVAILABLE', 'the store address must start with sqlite: or postgres:; correct `store` in sallyport.yaml'));

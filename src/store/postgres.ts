@@ -38,6 +38,7 @@ export const openPostgres = async (url: string): Promise<Database> => {
           .execute(tx);
         return work(tx);
       }),
+    snapshot: (work) => db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(work),
     announceChanges: async (tx) => {
       await sql`SELECT pg_notify(${channel}, '')`.execute(tx);
     },

@@ -110,6 +110,14 @@ export interface NodeTable {
   readonly facts: string;
 }
 
+/** One row for each time the store was filled from a backup. */
+export interface RestorationTable {
+  readonly restored_at: number;
+  readonly backup_at: number;
+  /** Decimal text: no CRL of any issuer gets this number or a lower one. */
+  readonly crl_number_floor: string;
+}
+
 export interface MigrationTable {
   readonly version: number;
   readonly name: string;
@@ -127,5 +135,6 @@ export interface Schema {
   tool_definition: ToolDefinitionTable;
   tool_upstream: ToolUpstreamTable;
   node: NodeTable;
+  restoration: RestorationTable;
   schema_migration: MigrationTable;
 }

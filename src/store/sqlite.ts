@@ -34,6 +34,19 @@ export const openSqlite = async (path: string): Promise<Database> => {
     kind: 'sqlite',
     read,
     inTransaction: (work) => write.transaction().execute(work),
+    snapshot: async (work) => {
+      // A thread of its own: a transaction on the connection that reads would hold up what everybody else sees.
+      const own = await SqliteThread.open(path);
+      const db = new Kysely<Schema>({ dialect: dialectOver(own, 'read') });
+      try {
+        // The first statement that reads fixes the moment.
+        await own.runAll('read', [{ sql: 'BEGIN', parameters: [] }, { sql: 'SELECT count(*) FROM sqlite_schema', parameters: [] }]);
+        return await work(db);
+      } finally {
+        await db.destroy();
+        await own.close();
+      }
+    },
     // Other processes see the write-ahead log grow.
     announceChanges: () => Promise.resolve(),
     watchChanges: (wake) => Promise.resolve(watchFile(path, thread, wake)),

@@ -3,6 +3,7 @@ import type { CaStore } from '../../ca/ports.ts';
 import type { AuditStore } from '../audit/audit-store.ts';
 import type { ChangeFeed } from './changes.ts';
 import type { StoreKind } from './database.ts';
+import type { StoreSnapshot } from './snapshot.ts';
 import type { ToolStore } from './tool-definitions.ts';
 
 export type { AuditStore } from '../audit/audit-store.ts';
@@ -16,6 +17,8 @@ export interface Store {
   readonly audit: AuditStore;
   readonly changes: ChangeFeed;
   readonly tools: ToolStore;
+  /** Every row of every table, as of one moment. */
+  snapshot<T>(work: (of: StoreSnapshot) => Promise<T>): Promise<T>;
   /** Writes what is waiting, then lets go of the database. */
   close(): Promise<void>;
 }

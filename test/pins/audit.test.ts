@@ -13,8 +13,8 @@ const fields: Readonly<Record<keyof AuditEvent, true>> = {
 };
 
 const actions = [
-  'audit.resumed', 'certificate.issued', 'certificate.refused', 'certificate.released', 'certificate.revoked', 'certificate.unknownIssued', 'certificate.withheld',
-  'connection.cut', 'crl.published', 'gateway.started', 'gateway.stopped', 'handshake.refused', 'policy.loaded', 'request.decided', 'request.refused',
+  'audit.resumed', 'backup.created', 'certificate.issued', 'certificate.refused', 'certificate.released', 'certificate.revoked', 'certificate.unknownIssued', 'certificate.withheld',
+  'connection.cut', 'crl.published', 'gateway.started', 'gateway.stopped', 'handshake.refused', 'policy.loaded', 'request.decided', 'request.refused', 'store.restored',
   'token.created', 'token.refused', 'token.spent', 'tool.added', 'tool.approved', 'tool.changed',
 ];
 

@@ -32,6 +32,9 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['audit tail', '-n, --lines <count> | -f, --follow | --agent <name> | --action <action> | --denied'],
   ['audit verify', '--file <export> | --checkpoint <file> | --key <verifier key>'],
   ['audit export', '--out <file>'],
+  ['backup create', '<file> | --backup-passphrase-file <file> | --force | --passphrase-file <file>'],
+  ['backup verify', '<file> | --backup-passphrase-file <file>'],
+  ['restore', '<file> | --backup-passphrase-file <file> | --store <address> | --dangerously-keep-tokens | --passphrase-file <file>'],
   ['doctor', '--url <url> | --passphrase-file <file>'],
 ];
 
