@@ -1,11 +1,11 @@
 /**
- * May this agent have this certificate now? Asked after the intent is on record: two processes that
- * ask at the same time then each see the other's intent, and at worst both are refused, never both granted.
+ * May this agent have this certificate now? Judged by what was there when the intent was recorded: of two processes
+ * that ask at the same time the later one sees the intent of the earlier, so both are never granted.
  */
 import { CaError } from './errors.ts';
-import type { CaStore, CertificateIntent, CertificateRecord } from './ports.ts';
+import type { CertificateIntent, Contender, Contenders } from './ports.ts';
 import type { Profile } from './profile.ts';
-import { allCertificates, compromises } from './revocation.ts';
+import { compromises } from './revocation.ts';
 import { wholeSecond } from './revocation-selector.ts';
 import type { CertificateKey } from './requests.ts';
 
@@ -21,25 +21,16 @@ export interface Admission {
 }
 
 /** Answers with the certificates to be retired (revoked as `superseded`) to stay within the limit. */
-export const admit = async (store: CaStore, admission: Admission, now: Date): Promise<readonly CertificateRecord[]> => {
+export const admit = ({ ofAgent, ofKey }: Contenders, admission: Admission): readonly Contender[] => {
   const { intent, revokedIdentity } = admission;
-  const [ofAgent, ofKey, revoked] = await Promise.all([
-    allCertificates(store, { agent: intent.agent, validAt: wholeSecond(now) }),
-    allCertificates(store, { spkiHash: intent.spkiHash }),
-    revokedIdentity === 'ignore' ? [] : allCertificates(store, { agent: intent.agent, states: ['revoked'] }),
-  ]);
-  checkKeyHistory(ofKey.filter(isOther(intent)), admission);
-  if (revokedIdentity !== 'ignore') checkIdentity(revoked, intent.agent, revokedIdentity.wordGivenAt);
-  checkPresented(ofAgent, admission);
-  return withinLimit(ofAgent.filter(isOther(intent)), admission);
+  const current = ofAgent.filter(({ notAfter }) => notAfter >= wholeSecond(intent.createdAt));
+  checkKeyHistory(ofKey, admission);
+  if (revokedIdentity !== 'ignore') checkIdentity(ofAgent.filter(({ state }) => state === 'revoked'), intent.agent, revokedIdentity.wordGivenAt);
+  checkPresented(current, admission);
+  return withinLimit(current, admission);
 };
 
-const isOther =
-  (intent: CertificateIntent) =>
-  (record: CertificateRecord): boolean =>
-    record.serial !== intent.serial || record.issuerId !== intent.issuerId;
-
-const checkKeyHistory = (ofKey: readonly CertificateRecord[], { intent, kind, kindOf }: Admission): void => {
+const checkKeyHistory = (ofKey: Contenders['ofKey'], { intent, kind, kindOf }: Admission): void => {
   const facts = { spkiHash: intent.spkiHash, agent: intent.agent };
   if (ofKey.some((record) => record.revocationReason !== undefined && compromises.has(record.revocationReason))) {
     throw new CaError('ERR_CA_KEY_REFUSED', 'the key was revoked as compromised; make a new one', { facts });
@@ -50,7 +41,7 @@ const checkKeyHistory = (ofKey: readonly CertificateRecord[], { intent, kind, ki
   }
 };
 
-const checkIdentity = (revoked: readonly CertificateRecord[], agent: string, wordGivenAt: Date): void => {
+const checkIdentity = (revoked: readonly Contender[], agent: string, wordGivenAt: Date): void => {
   const standing = revoked.find((record) => record.revocationReason !== 'superseded' && (record.revokedAt?.getTime() ?? Infinity) >= wordGivenAt.getTime());
   if (standing === undefined) return;
   throw new CaError('ERR_CA_IDENTITY_REVOKED', `agent ${JSON.stringify(agent)} was revoked; an operator must allow it again, with issue --allow-revoked or a new token`, {
@@ -59,7 +50,7 @@ const checkIdentity = (revoked: readonly CertificateRecord[], agent: string, wor
 };
 
 /** Revoked since it was presented, as when a whole agent is revoked while it renews. */
-const checkPresented = (ofAgent: readonly CertificateRecord[], { intent, presented }: Admission): void => {
+const checkPresented = (ofAgent: readonly Contender[], { intent, presented }: Admission): void => {
   if (presented === undefined || ofAgent.some((record) => record.serial === presented.serial && record.issuerId === presented.issuerId && record.state === 'issued')) return;
   throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is no longer valid; ask the operator for a new identity', { facts: { agent: intent.agent, serial: presented.serial } });
 };
@@ -69,7 +60,7 @@ const checkPresented = (ofAgent: readonly CertificateRecord[], { intent, present
  * certificate never seen in use) and what was replaced by one seen in use make room, oldest first.
  * The presented certificate itself stays, until it expires or the next one has been seen.
  */
-const withinLimit = (others: readonly CertificateRecord[], admission: Admission): readonly CertificateRecord[] => {
+const withinLimit = (others: readonly Contender[], admission: Admission): readonly Contender[] => {
   const { intent, kind, kindOf, maxLive, presented } = admission;
   if (kind === 'server' || kind === 'ocsp') return [];
   const live = others.filter((record) => (record.state === 'issued' || record.state === 'intent') && kindOf(record.profile) !== 'server');

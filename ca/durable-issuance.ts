@@ -38,9 +38,9 @@ const issueAlone = async ({ store, clock, audited }: IssuanceWorld, plan: Issuan
   const { signer } = issuer;
   if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
 
-  await store.recordIntent(intent);
+  const contenders = await store.recordIntent(intent);
   try {
-    const retired = await admit(store, { ...plan.admission, intent }, clock.now());
+    const retired = admit(contenders, { ...plan.admission, intent });
     requireClean(lintTbs(intent.tbs, plan.lint));
     if (retired.length > 0) {
       const at = clock.now();

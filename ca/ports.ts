@@ -82,6 +82,16 @@ export interface CertificateRecord extends CertificateIntent {
   readonly firstSeenAt: Date | undefined;
 }
 
+/** What an intent meets. */
+export interface Contenders {
+  /** Of its agent, without the intent: not expired when it was made, or revoked for another reason than `superseded`. By createdAt, then serial. */
+  readonly ofAgent: readonly Contender[];
+  /** Who holds the key or held it, the intent's own agent among them: each agent, profile and reason of revocation once. */
+  readonly ofKey: readonly Pick<CertificateRecord, 'agent' | 'profile' | 'revocationReason'>[];
+}
+
+export type Contender = Pick<CertificateRecord, 'issuerId' | 'serial' | 'state' | 'agent' | 'profile' | 'replaces' | 'notAfter' | 'revokedAt' | 'revocationReason' | 'firstSeenAt'>;
+
 export interface CertificateQuery {
   readonly agent?: string;
   readonly serial?: SerialHex;
@@ -178,8 +188,12 @@ export interface AuditEvent {
  * All methods reject with `CaError` `ERR_STORE_UNAVAILABLE` when the store cannot be reached or is full.
  */
 export interface CaStore {
-  /** Rejects with `ERR_STORE_DUPLICATE_SERIAL` when (issuerId, serial) exists in any state. */
-  recordIntent(intent: CertificateIntent): Promise<void>;
+  /**
+   * Answers with what the certificate has to be admitted beside, read in the transaction that records the intent: of two
+   * that are asked for at the same time, the later one sees the earlier.
+   * Rejects with `ERR_STORE_DUPLICATE_SERIAL` when (issuerId, serial) exists in any state.
+   */
+  recordIntent(intent: CertificateIntent): Promise<Contenders>;
   /** intent → issued. */
   recordIssued(issued: { issuerId: IssuerId; serial: SerialHex; der: Uint8Array; thumbprint: string }, event: AuditEvent): Promise<void>;
   /** Removes an intent for which nothing was signed (lint failed before the signer was asked). */

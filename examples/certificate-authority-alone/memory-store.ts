@@ -38,7 +38,12 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
     events,
     recordIntent: async (intent) => {
       if (certificates.has(keyOf(intent))) throw new CaError('ERR_STORE_DUPLICATE_SERIAL', 'the serial exists already: draw another');
+      const contenders = {
+        ofAgent: await find({ agent: intent.agent, limit: certificates.size }),
+        ofKey: await find({ spkiHash: intent.spkiHash, limit: certificates.size }),
+      };
       certificates.set(keyOf(intent), { ...intent, state: 'intent', thumbprint: undefined, der: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined, releasedAt: undefined });
+      return contenders;
     },
     recordIssued: async ({ der, thumbprint, ...key }, event) => {
       change(key, { state: 'issued', der, thumbprint });

@@ -21,7 +21,9 @@ export const createMemoryCaStore = (): CaStore => {
   };
   const store: Issuing = {
     recordIntent: async (intent: CertificateIntent) => {
+      const contenders = { ofAgent: find({ agent: intent.agent }), ofKey: find({ spkiHash: intent.spkiHash }) };
       put({ ...intent, state: 'intent', thumbprint: undefined, der: undefined, revokedAt: undefined, revocationReason: undefined, firstSeenAt: undefined, releasedAt: undefined });
+      return contenders;
     },
     recordIssued: async ({ serial, der, thumbprint }) => {
       const intent = bySerial.get(serial);

@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely';
 import { CaError } from '../../ca/errors.ts';
 import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
-import { createIssuedBatch, insertIntents, noIntent } from './issuance-batches.ts';
+import { createIntentBatch, createIssuedBatch, noIntent } from './issuance-batches.ts';
 import { certificatePages, matching, recordOfRow, textList } from './certificate-rows.ts';
 import type { Database } from './database.ts';
 import { releaseCertificates, revokedPages, revokeCertificates } from './revocations.ts';
@@ -21,10 +21,11 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
     }
   };
 
+  const storeIntents = createIntentBatch(database.kind);
   const storeIssued = createIssuedBatch(database.kind);
 
   return {
-    recordIntent: (intent) => queue.runBatched(insertIntents, intent),
+    recordIntent: (intent) => queue.runBatched(storeIntents, intent),
 
     recordIssued: (issued, event) => queue.runBatched(storeIssued, { ...issued, event }),
 

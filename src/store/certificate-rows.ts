@@ -115,4 +115,4 @@ const hasUnit = (unit: string, kind: StoreKind): ReturnType<typeof sql<boolean>>
     ? sql<boolean>`EXISTS (SELECT 1 FROM json_each(organizational_units) WHERE value = ${unit})`
     : sql<boolean>`jsonb_exists(organizational_units::jsonb, ${unit})`;
 
-const dateOf = (milliseconds: number | null): Date | undefined => (milliseconds === null ? undefined : new Date(milliseconds));
+export const dateOf = (milliseconds: number | null): Date | undefined => (milliseconds === null ? undefined : new Date(milliseconds));

@@ -1,8 +1,9 @@
 /** The two writes of every issuance, for as many certificates as wait at the same time. */
 import { sql } from 'kysely';
 import { CaError } from '../../ca/errors.ts';
-import type { AuditEvent, CertificateIntent, IssuerId, SerialHex } from '../../ca/ports.ts';
+import type { AuditEvent, CertificateIntent, Contenders, IssuerId, SerialHex } from '../../ca/ports.ts';
 import { rowOfIntent } from './certificate-rows.ts';
+import { contendersOf } from './contenders.ts';
 import type { StoreKind } from './database.ts';
 import { portions } from './portions.ts';
 import { Refusal } from './write-queue.ts';
@@ -19,7 +20,7 @@ export interface Issued extends Key {
   readonly event: AuditEvent;
 }
 
-export const insertIntents: BatchWork<CertificateIntent, void> = async ({ tx }, intents) => {
+export const createIntentBatch = (kind: StoreKind): BatchWork<CertificateIntent, Contenders> => async ({ tx }, intents) => {
   const inserted = new Set<string>();
   for (const some of portions(intents)) {
     const rows = await tx
@@ -30,8 +31,9 @@ export const insertIntents: BatchWork<CertificateIntent, void> = async ({ tx }, 
       .execute();
     for (const row of rows) inserted.add(nameOf({ issuerId: row.issuer_id, serial: row.serial }));
   }
+  const contenders = await contendersOf(tx, intents, kind);
   // Of two callers with one serial the first has it.
-  return intents.map((intent) => (inserted.delete(nameOf(intent)) ? undefined : duplicate(intent)));
+  return intents.map((intent) => (inserted.delete(nameOf(intent)) ? contenders(intent) : duplicate(intent)));
 };
 
 export const createIssuedBatch = (kind: StoreKind): BatchWork<Issued, void> => {

@@ -79,6 +79,35 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         expect(await store.ca.countCertificates({})).toBe(3);
       });
 
+      it('tells an intent what it meets: live and revoked ones of its agent, and who had its key', async () => {
+        const store = await open();
+        const live = await issue(store.ca, { createdAt: later(-3) });
+        const lapsed = await issue(store.ca, { createdAt: later(-9), notBefore: later(-9), notAfter: later(-2) });
+        const [replaced, revoked] = [await issue(store.ca, { createdAt: later(-8), notAfter: later(-2) }), await issue(store.ca, { createdAt: later(-7), notAfter: later(-2), spkiHash: 'c4'.repeat(32) })];
+        await store.ca.revoke([replaced], 'superseded', noon, revokedEvent);
+        await store.ca.revoke([revoked], 'keyCompromise', noon, revokedEvent);
+        await issue(store.ca, { agent: 'agent-8' });
+        const intent = anIntent();
+        const { ofAgent, ofKey } = await store.ca.recordIntent(intent);
+        const facts = { issuerId, agent: 'agent-7', profile: 'agent', replaces: undefined, firstSeenAt: undefined };
+        expect(ofAgent).toEqual([
+          { ...facts, serial: revoked.serial, state: 'revoked', notAfter: later(-2), revokedAt: noon, revocationReason: 'keyCompromise' },
+          { ...facts, serial: live.serial, state: 'issued', notAfter: live.notAfter, revokedAt: undefined, revocationReason: undefined },
+        ]);
+        expect(ofAgent.map(({ serial }) => serial)).not.toContain(lapsed.serial);
+        const by = (agent: string, revocationReason?: string) => ({ agent, profile: 'agent', revocationReason });
+        expect(ofKey).toHaveLength(3);
+        expect(ofKey).toEqual(expect.arrayContaining([by('agent-7'), by('agent-7', 'superseded'), by('agent-8')]));
+      });
+
+      it('lets of two intents that are recorded at once the later one see the earlier', async () => {
+        const store = await open();
+        const intents = [anIntent(), anIntent(), anIntent({ agent: 'agent-8', spkiHash: 'd5'.repeat(32) })];
+        const met = await Promise.all(intents.map((intent) => store.ca.recordIntent(intent)));
+        expect([met[0]?.ofAgent.some(({ serial }) => serial === intents[1]?.serial), met[1]?.ofAgent.some(({ serial }) => serial === intents[0]?.serial)]).toContain(true);
+        expect(met[2]).toEqual({ ofAgent: [], ofKey: [{ agent: 'agent-8', profile: 'agent', revocationReason: undefined }] });
+      });
+
       it('goes through every certificate in pages of any size, each once and in order', async () => {
         const store = await open();
         const same = anIntent({ serial: '0a' });
