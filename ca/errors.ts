@@ -75,6 +75,7 @@ export type CaErrorCode =
   | 'ERR_KEY_UNREADABLE'
   | 'ERR_KEY_ALGORITHM'
   | 'ERR_KEY_MODE'
+  | 'ERR_KEY_ENCRYPTION'
   | 'ERR_KEY_URI'
   | 'ERR_KEY_TOKEN'
   // Store, as the CA sees it

@@ -5,7 +5,8 @@ import { promisify } from 'node:util';
 import type { KeyObject } from 'node:crypto';
 import { writeDurably } from './durable-file.ts';
 import { CaError } from './errors.ts';
-import { encryptPkcs8 } from './pkcs8-encryption.ts';
+import { encryptPkcs8, pbkdf2Iterations } from './pkcs8-encryption.ts';
+import { encryptionWeakness } from './pkcs8-strength.ts';
 import type { KeyAlgorithm, Randomness, Signer } from './ports.ts';
 import { keyAlgorithmOf, signWith, spkiOf } from './x509/algorithm.ts';
 import { encodePem } from './x509/pem.ts';
@@ -70,7 +71,21 @@ export const readPrivateKey = async (path: string, options: { readonly passphras
   if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
     throw new CaError('ERR_KEY_MODE', `${path} may be read by others (mode ${(mode & 0o777).toString(8)}); run chmod 600 on it, and replace the key if someone else may have read it`, { facts: { path } });
   }
+  refuseWeakEncryption(pem, path);
   return parsePrivateKey(pem, { ...options, path });
+};
+
+/** What others encrypted less well is read at import alone, and written anew. */
+const refuseWeakEncryption = (pem: string, path: string): void => {
+  if (!pem.includes('-----BEGIN ENCRYPTED PRIVATE KEY-----')) return;
+  let weakness: string | undefined;
+  try {
+    weakness = encryptionWeakness(pem);
+  } catch (cause) {
+    throw new CaError('ERR_KEY_UNREADABLE', `${path} holds no private key in PKCS#8 PEM`, { facts: { path }, cause });
+  }
+  if (weakness === undefined) return;
+  throw new CaError('ERR_KEY_ENCRYPTION', `${path} is encrypted with ${weakness}; write it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -iter ${pbkdf2Iterations}`, { facts: { path } });
 };
 
 /** PEM text → private key of a supported algorithm. */

@@ -166,6 +166,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_KEY_UNREADABLE: row(500, -32603, 1, 'the key cannot be read'),
   ERR_KEY_ALGORITHM: row(400, -32602, 2, 'the key algorithm is not supported'),
   ERR_KEY_MODE: row(500, -32603, 3, 'a private key is readable by others'),
+  ERR_KEY_ENCRYPTION: row(500, -32603, 3, 'a private key is not encrypted well enough'),
   ERR_KEY_URI: row(500, -32603, 2, 'the key URI is not usable'),
   ERR_KEY_TOKEN: row(503, -32603, 1, 'the token of a private key cannot be used'),
   ERR_STORE_DUPLICATE_SERIAL: row(500, -32603, 1, 'internal error'),

@@ -10,7 +10,7 @@ const introduction = `Every command takes \`--help\`, \`--json\` (machine output
 
 Exit codes: **0** done, **1** failed, **2** usage, **3** denied or a finding. [errors.md](errors.md) says which code leads to which.
 
-Commands that open the CA's keys take the passphrase from \`--passphrase-file\` or \`SALLYPORT_PASSPHRASE\`, never from an argument. \`SALLYPORT_DEBUG=1\` adds stacks to errors; \`NO_COLOR\` and \`FORCE_COLOR\` are heeded.`;
+Commands that open the CA's keys take the passphrase from \`--passphrase-file\`, from \`SALLYPORT_PASSPHRASE\`, from the systemd credential \`sallyport.passphrase\`, or ask for it at the terminal; never from an argument. \`SALLYPORT_DEBUG=1\` adds stacks to errors; \`NO_COLOR\` and \`FORCE_COLOR\` are heeded.`;
 
 const commands = await allCommands();
 

@@ -48,7 +48,7 @@ export class Cli {
       const command = all.at(-1) as Command;
       const options = command.optsWithGlobals<Options & CommonOptions>();
       const output = new Output(this.io, { json: options.json === true });
-      const directory = resolve(this.io.cwd, options.dir ?? (this.io.env['SALLYPORT_DIR'] || 'sallyport'));
+      const directory = dataDirectory(this.io, options);
       try {
         this.exitCode = (await work({ io: this.io, output, args: all.slice(0, -2), options, directory, run: this.#run })) ?? 0;
       } catch (error) {
@@ -59,6 +59,9 @@ export class Cli {
   }
 }
 
+/** Absolute. */
+export const dataDirectory = (io: Pick<CliIo, 'cwd' | 'env'>, { dir }: Pick<CommonOptions, 'dir'>): string => resolve(io.cwd, dir ?? (io.env['SALLYPORT_DIR'] || 'sallyport'));
+
 /** `--json` and `--dir`, and the examples under the help text. */
 export function common(command: Command, examples: readonly string[]): Command {
   return command
@@ -68,7 +71,7 @@ export function common(command: Command, examples: readonly string[]): Command {
 }
 
 /** For commands that open the CA's keys. */
-export const passphraseOption = (): Option => new Option('--passphrase-file <file>', 'file with the passphrase of the keys (default: $SALLYPORT_PASSPHRASE)');
+export const passphraseOption = (): Option => new Option('--passphrase-file <file>', 'file with the passphrase of the keys (default: $SALLYPORT_PASSPHRASE, else the systemd credential sallyport.passphrase, else the terminal)');
 
 /** For options that may be given several times. */
 export const collect = (value: string, previous: readonly string[] | undefined): readonly string[] => [...(previous ?? []), value];

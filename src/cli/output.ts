@@ -82,7 +82,7 @@ function painted(io: CliIo, stream: CliStream, colour: Colour, text: string): st
 /** Where the message of the error does not name the next step by itself. */
 const hints: Partial<Record<ErrorCode, string>> = {
   ERR_POLICY_INVALID: 'correct the file; a running gateway keeps the last good policy',
-  ERR_KEY_PASSPHRASE: 'give it with --passphrase-file FILE or in SALLYPORT_PASSPHRASE',
+  ERR_KEY_PASSPHRASE: 'give it with --passphrase-file FILE, in SALLYPORT_PASSPHRASE or as the systemd credential sallyport.passphrase',
   ERR_INTERNAL: 'set SALLYPORT_DEBUG=1 to see where it comes from',
 };
 

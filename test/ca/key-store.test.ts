@@ -75,6 +75,24 @@ describe('encrypted keys', () => {
   });
 });
 
+describe('a key file that somebody else encrypted', () => {
+  it.each([
+    ['2,048 iterations', ['-v2', 'aes-256-cbc', '-iter', '2048'], 'ERR_KEY_ENCRYPTION'],
+    ['599,999 iterations', ['-v2', 'aes-256-cbc', '-iter', '599999'], 'ERR_KEY_ENCRYPTION'],
+    ['600,000 iterations', ['-v2', 'aes-256-cbc', '-iter', '600000'], undefined],
+    ['AES-128', ['-v2', 'aes-128-cbc', '-iter', '600000'], 'ERR_KEY_ENCRYPTION'],
+    ['SHA-1', ['-v2', 'aes-256-cbc', '-v2prf', 'hmacWithSHA1', '-iter', '600000'], 'ERR_KEY_ENCRYPTION'],
+    ['scrypt', ['-v2', 'aes-256-cbc', '-scrypt'], undefined],
+    ['scrypt with less memory', ['-v2', 'aes-256-cbc', '-scrypt', '-scrypt_N', '8192'], 'ERR_KEY_ENCRYPTION'],
+    ['3DES of PKCS#12', ['-v1', 'PBE-SHA1-3DES'], 'ERR_KEY_ENCRYPTION'],
+  ])('is opened only when that is as hard as with our own: %s', async (name, options, code) => {
+    const path = join(directory, `${name}.pem`);
+    const pem = execFileSync('openssl', ['pkcs8', '-topk8', ...options, '-passout', 'pass:open sesame'], { input: key.export({ type: 'pkcs8', format: 'pem' }), encoding: 'utf8' });
+    writeFileSync(path, pem, { mode: 0o600 });
+    expect(await codeOfRefusal(readPrivateKey(path, { passphrase: 'open sesame' }))).toBe(code);
+  });
+});
+
 describe('signers', () => {
   it.each<KeyAlgorithm>(['p256', 'p384', 'ed25519', 'rsa3072', 'ml-dsa-65'])('sign with %s, small and large, and survive a file', async (algorithm) => {
     const made = await generatePrivateKey(algorithm);

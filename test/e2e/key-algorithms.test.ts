@@ -48,7 +48,7 @@ describe('a deployment with a passphrase', { timeout: 60_000 }, () => {
     for (const key of ['root', 'issuing', 'server', 'audit']) expect(await readFile(port.path('locked', 'keys', `${key}.key.pem`), 'utf8')).toMatch(/^-----BEGIN ENCRYPTED PRIVATE KEY-----/);
 
     const without = await port.command(['serve', '--', 'true']);
-    expect(without).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^error ERR_KEY_PASSPHRASE: .*audit\.key\.pem is encrypted; give its passphrase\n {2}give it with --passphrase-file FILE or in SALLYPORT_PASSPHRASE\n$/) });
+    expect(without).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^error ERR_KEY_PASSPHRASE: .*audit\.key\.pem is encrypted; give its passphrase\n {2}give it with --passphrase-file FILE, in SALLYPORT_PASSPHRASE or as the systemd credential sallyport\.passphrase\n$/) });
     const wrong = await port.command(['issue', 'agent-7'], { env: { SALLYPORT_PASSPHRASE: 'incorrect horse' } });
     expect(wrong).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^error ERR_KEY_PASSPHRASE: .* does not open with this passphrase; check it\n {2}give it with/) });
     expect(wrong.stderr).not.toContain('incorrect horse');
