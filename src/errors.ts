@@ -93,6 +93,7 @@ export type GateErrorCode =
   | 'ERR_BRIDGE_HOSTNAME'
   | 'ERR_BRIDGE_UNTRUSTED_GATEWAY'
   | 'ERR_BRIDGE_ENROLLMENT'
+  | 'ERR_RENEWAL_HOOK'
   // Everything
   | 'ERR_DRAINING'
   | 'ERR_INTERNAL';
@@ -249,6 +250,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_BRIDGE_HOSTNAME: row(502, -32003, 3, 'the gateway certificate is for another host'),
   ERR_BRIDGE_UNTRUSTED_GATEWAY: row(502, -32003, 3, 'the gateway certificate is not trusted'),
   ERR_BRIDGE_ENROLLMENT: row(502, -32003, 1, 'enrollment failed'),
+  ERR_RENEWAL_HOOK: row(500, -32003, 1, 'a renewed certificate could not be announced'),
   ERR_DRAINING: row(503, -32003, 1, 'shutting down'),
   ERR_INTERNAL: row(500, -32603, 1, 'internal error'),
 };

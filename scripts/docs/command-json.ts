@@ -5,6 +5,7 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   issue: '`{ serial, thumbprint, subject, organizationalUnits, uri, notBefore, notAfter, profile, grants, directory, files, certificate? }`; `grants` is what the present policy gives: `[{ upstream, roles, tools, argumentRules, resources, prompts, logging, denied }]`; `certificate` (PEM) where nothing was written to a directory',
   'token create': '`{ token, agent, organizationalUnits, profile, expiresAt, enrollUrl }`',
   enroll: '`{ name, serial, thumbprint, directory, notBefore, notAfter, gateway }`',
+  renew: '`{ identities: [{ directory, name, serial, notAfter, outcome, due?, replaces?, why?, announced?, error? }] }`; `outcome` is `renewed`, `fresh`, `elsewhere`, `unrenewable` or `failed`. With `--check` `state` in its place: `fresh`, `due`, `late`, `expired` or `unusable`. With `--daemon` one line for each event: `kept`, `ready`, `renewed`, `announced`, `failed`, `forgotten`, `stopped`',
   serve: '`{ url, endpoints: [{ upstream, url }], publicUrl, enrollUrl, pid }`, once it listens',
   connect: 'with `--http`: `{ url, port }`; on stdio standard output is MCP, and notices on standard error are JSON',
   export: '`{ format, name, serial, notAfter, files, encrypted, loadCredential? }`; `files` are paths, `encrypted` says whether the key in them is, `loadCredential` are the lines for a unit of systemd',

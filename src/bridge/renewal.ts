@@ -26,20 +26,15 @@ export interface RenewalOptions extends LoadIdentityOptions {
   readonly timeoutMs?: number;
   /** Whether the successor gets a key of its own. Default `new`. */
   readonly key?: 'new' | 'same' | undefined;
-  /** After a successor of this process's asking was taken into use. */
-  readonly onRenewed?: (renewed: RenewedIdentity) => Promise<void>;
-}
-
-export interface RenewedIdentity {
-  readonly identity: Identity;
-  /** Serial of the certificate before. */
-  readonly replaces: string;
+  /** After each look that succeeded; awaited before the next. */
+  readonly onLook?: ((look: RenewalLook) => Promise<void>) | undefined;
 }
 
 /** What one look came to. */
 export type RenewalLook =
   | { readonly outcome: 'fresh'; readonly identity: Identity; readonly due: Date }
-  | ({ readonly outcome: 'renewed' } & RenewedIdentity)
+  /** `replaces` is the serial of the one before. */
+  | { readonly outcome: 'renewed'; readonly identity: Identity; readonly replaces: string }
   /** It names no renewal, or it has ended and nothing waits in its place. */
   | { readonly outcome: 'unrenewable'; readonly identity: Identity; readonly why: 'noRenewal' | 'expired' }
   /** Another process is at it. */
@@ -149,6 +144,7 @@ export class Renewal {
     const remaining = (identity: Identity): void => void (this.#remainingMs = Math.max(0, identity.notAfter.getTime() - now));
     remaining(await loadIdentity(this.#options.directory, this.#options));
     const look = await renewWhenDue({ ...this.#options, gateway, key, timeoutMs, store: this.#store, clock: this.#clock, jitter: this.#jitter, force: false });
+    await this.#options.onLook?.(look);
     switch (look.outcome) {
       // An expired one is said at every request.
       case 'unrenewable':
@@ -162,7 +158,6 @@ export class Renewal {
         this.#failures = 0;
         this.#said = undefined;
         // Whoever follows the directory says that it was taken into use.
-        await this.#options.onRenewed?.(look);
         return shortestSleepMs;
     }
   }

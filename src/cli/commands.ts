@@ -7,6 +7,7 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['issue', async () => (await import('./issue.ts')).registerIssue],
   ['token', async () => (await import('./token.ts')).registerToken],
   ['enroll', async () => (await import('./enroll.ts')).registerEnroll],
+  ['renew', async () => (await import('./renew.ts')).registerRenew],
   ['serve', async () => (await import('./serve.ts')).registerServe],
   ['connect', async () => (await import('./connect.ts')).registerConnect],
   ['client-config', async () => (await import('./client-config.ts')).registerClientConfig],

@@ -14,6 +14,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['issue', '<name> | --ou <unit> | --profile <profile> | --ttl <duration> | --csr <file> | --out <dir> | --host <host> | --allow-revoked | --passphrase-file <file>'],
   ['token create', '<name> | --ou <unit> | --ttl <duration> | --profile <profile> | --certificate-ttl <duration> | --passphrase-file <file>'],
   ['enroll', '<url> | --token <token> | --token-file <file> | --out <dir> | --key-algorithm <algorithm> | --passphrase-file <file>'],
+  ['renew', '<identity...> | --daemon | --force | --check | --same-key | --exec <command> | --pid-file <file> | --signal <signal> | --passphrase-file <file>'],
   ['serve', '[command...] | --listen <host:port> | --public <host:port> | --no-public | --enroll <host:port> | --no-enroll | --upstream <name=url> | --passphrase-file <file>'],
   ['connect', '[url] | --identity <dir> | --token-file <file> | --token-env <name> | --enroll <url> | --no-renew | --config <file> | --gateway <name> | --http [port] | --passphrase-file <file>'],
   ['client-config', '<client> | [url] | --identity <dir> | --token-file <file> | --enroll <url> | --config <file> | --gateway <name> | --http <address> | --name <name> | --write | --file <path> | --passphrase-file <file>'],
