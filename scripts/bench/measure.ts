@@ -26,6 +26,7 @@ export const meetsGoal = (row: BenchRow): boolean | undefined => {
 
 export const atMost = (bound: number): Goal => ({ of: 'value', is: 'atMost', bound });
 export const ratioAtMost = (bound: number): Goal => ({ of: 'ratio', is: 'atMost', bound });
+export const ratioAtLeast = (bound: number): Goal => ({ of: 'ratio', is: 'atLeast', bound });
 
 export const median = (samples: readonly number[]): number => quantile(samples, 0.5);
 

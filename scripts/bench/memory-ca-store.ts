@@ -1,7 +1,7 @@
 /** A CA store that keeps nothing on disk: what issuance costs without one. For issuing only. */
 import type { CaStore, CertificateIntent, CertificateQuery, CertificateRecord } from '../../ca/ports.ts';
 
-type Issuing = Pick<CaStore, 'recordIntent' | 'recordIssued' | 'discardIntent' | 'recoverIntents' | 'findCertificates' | 'saveCrl' | 'latestCrl' | 'revokedSerials' | 'recordEvent'>;
+type Issuing = Pick<CaStore, 'recordIntent' | 'recordIssued' | 'discardIntent' | 'recoverIntents' | 'findCertificates' | 'saveCrl' | 'latestCrl' | 'revokedSerials' | 'recordEvent' | 'crlNumberFloor'>;
 
 export const createMemoryCaStore = (): CaStore => {
   const bySerial = new Map<string, CertificateRecord>();
@@ -33,6 +33,7 @@ export const createMemoryCaStore = (): CaStore => {
     recoverIntents: async () => [],
     findCertificates: async (query) => find(query).filter(({ state }) => query.states === undefined || query.states.includes(state)),
     saveCrl: async () => {},
+    crlNumberFloor: async () => 0n,
     latestCrl: async () => undefined,
     // oxlint-disable-next-line require-yield
     revokedSerials: async function* none() {},

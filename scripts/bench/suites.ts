@@ -38,7 +38,7 @@ export const suites: Readonly<Record<string, Suite>> = {
   issuance: {
     title: 'Issuance',
     about: 'Certificates from P-256 CSRs, proof of possession checked, linted before and after signing. Durable means: intent committed with full sync, then signed, then certificate and audit entry committed in one transaction.',
-    load: () => import('./issuance.ts'), limitSeconds: 90, needs: ['cfssl'],
+    load: () => import('./issuance.ts'), limitSeconds: 180, needs: ['cfssl'],
   },
   calls: {
     title: 'Calls',
