@@ -34,7 +34,7 @@ import { closeServer, listenOn } from './listen-on.ts';
 import { createLogger } from './log.ts';
 import { readPolicy, reportPolicyFindings } from './policy-file.ts';
 import { publicHandler } from './public-handler.ts';
-import { keepServerCertificate, renewServerCertificate } from './server-certificate.ts';
+import { ServerCertificate } from './server-certificate.ts';
 import { readServerIdentity } from './server-identity.ts';
 import { needsIdentityKey, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSource } from './upstreams.ts';
@@ -130,8 +130,8 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const policy = await readPolicy(config.policyFile);
   reportPolicyFindings(policy, [...sources.keys()], logger);
   for (const { key: setting, message } of config.findings) logger.warn({ setting, finding: message }, 'configuration finding');
-  const ownCertificate = { directory: config.directory, passphrase, authority, ttl: config.ca.serverTtl, clock, logger };
-  await renewServerCertificate(ownCertificate);
+  const ownCertificate = new ServerCertificate({ directory: config.directory, passphrase, authority, ttl: config.ca.serverTtl, clock, randomness, logger });
+  await ownCertificate.renew();
 
   const keeper = new CheckpointKeeper(filesIn(config.directory).auditCheckpoint, { onError: (error) => logger.error({ error }, 'checkpoint could not be kept outside the store') });
   const audit = new AuditLog(store.audit, {
@@ -246,17 +246,17 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     },
     after() {
       reloading = reloading.then(async () => {
-        await renewServerCertificate(ownCertificate);
+        await ownCertificate.renew();
         await reloadIdentity();
         logger.info({ root: authority.root.name, issuing: authority.issuing.name, sequence: authority.sequence }, 'hierarchy taken over');
       });
     },
   });
-  const stopWatching: (() => void)[] = [];
+  const stopWatching: (() => void | Promise<void>)[] = [];
   const watch = (): void => {
     const { serverCertificate, serverKey, hierarchy } = filesIn(config.directory);
     if (stopWatching.length > 0) return;
-    stopWatching.push(watchFiles([config.policyFile, serverCertificate, serverKey, hierarchy], () => void reload()), keepServerCertificate(ownCertificate, () => void reload()));
+    stopWatching.push(watchFiles([config.policyFile, serverCertificate, serverKey, hierarchy], () => void reload()), ownCertificate.keep(() => void reload()));
   };
 
   return {
@@ -317,7 +317,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       logger.info({ url: addresses.url, publicUrl: addresses.publicUrl, enrollUrl: addresses.enrollUrl, upstreams: [...sources.keys()], policy: gateway.gate.policy.revision }, 'gateway listens');
     },
     async close(closing = {}) {
-      for (const stop of [stopFollowing, ...stopWatching]) stop();
+      for (const stop of [stopFollowing, ...stopWatching]) await stop();
       clearInterval(heartbeat);
       await closeServer(enrollmentServer);
       await gateway.close(closing);

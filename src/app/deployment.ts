@@ -24,6 +24,9 @@ export const filesIn = (directory: string) =>
     /** Leaf, then issuing CA. */
     serverCertificate: join(directory, 'certs', 'server.cert.pem'),
     serverKey: join(directory, 'keys', 'server.key.pem'),
+    /** While the certificate is exchanged: the key of the one that comes. */
+    serverNextKey: join(directory, 'keys', 'server.next.key.pem'),
+    serverRenewalLock: join(directory, 'certs', 'server.renewal.lock'),
     /** Signs what upstreams learn about callers. Made when it is first needed. */
     identityKey: join(directory, 'keys', 'identity.key.pem'),
     /** Seals what comes back. Made when it is first needed. */

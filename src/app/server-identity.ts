@@ -1,3 +1,5 @@
+import { X509Certificate } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { readPrivateKey } from '../../ca/index.ts';
 import { SallyportError } from '../errors.ts';
@@ -9,12 +11,36 @@ import { filesIn } from './deployment.ts';
  * @throws SallyportError `ERR_CONFIG_MISSING`, CaError `ERR_KEY_*`
  */
 export const readServerIdentity = async (directory: string, passphrase: string | undefined): Promise<ServerIdentity> => {
-  const { serverKey, serverCertificate } = filesIn(directory);
-  const key = await readPrivateKey(serverKey, { passphrase });
-  try {
-    // Node's TLS takes PEM; the decrypted form stays in this process.
-    return { key: key.export({ type: 'pkcs8', format: 'pem' }).toString(), cert: await readFile(serverCertificate, 'utf8') };
-  } catch (cause) {
+  const { serverCertificate } = filesIn(directory);
+  const { key, cert } = await readPair(directory, passphrase).catch((cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).path !== serverCertificate) throw cause;
     throw new SallyportError('ERR_CONFIG_MISSING', `the server certificate ${serverCertificate} cannot be read: restore it from a backup`, { facts: { file: serverCertificate }, cause });
+  });
+  // Node's TLS takes PEM; the decrypted form stays in this process.
+  return { key: key.export({ type: 'pkcs8', format: 'pem' }).toString(), cert };
+};
+
+/**
+ * The certificate says which key counts: a renewal writes the next key beside the one in use, exchanges the
+ * certificate by one rename, and moves the key after it. Whoever reads in between, or after a crash, finds both.
+ */
+const readPair = async (directory: string, passphrase: string | undefined): Promise<{ readonly key: KeyObject; readonly cert: string }> => {
+  const { serverCertificate, serverKey, serverNextKey } = filesIn(directory);
+  for (let attempt = 1; ; attempt += 1) {
+    const cert = await readFile(serverCertificate, 'utf8');
+    const key = await readPrivateKey(serverKey, { passphrase });
+    if (belongs(key, cert)) return { key, cert };
+    const next = await readPrivateKey(serverNextKey, { passphrase }).catch(() => undefined);
+    if (next !== undefined && belongs(next, cert)) return { key: next, cert };
+    // The files may have been exchanged meanwhile. What stays so is for whoever puts them to use to refuse.
+    if (attempt === 3) return { key, cert };
+  }
+};
+
+export const belongs = (key: KeyObject, cert: string): boolean => {
+  try {
+    return new X509Certificate(cert).checkPrivateKey(key);
+  } catch {
+    return false;
   }
 };

@@ -7,6 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { chmod, chown, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { syncDirectory } from '../../ca/durable-file.ts';
 import { SallyportError } from '../errors.ts';
 import { certificatesOf, identityFileName, isEncrypted, parseIdentityFile, partPath } from './identity.ts';
 import type { IdentityFile } from './identity.ts';
@@ -205,16 +206,5 @@ async function writeSynced(path: string, text: string, mode: number, owner: Owne
     await file.sync();
   } finally {
     await file.close();
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  // Windows cannot open directories.
-  if (process.platform === 'win32') return;
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
   }
 }
