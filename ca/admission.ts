@@ -27,6 +27,7 @@ export const admit = ({ ofAgent, ofKey }: Contenders, admission: Admission): rea
   checkKeyHistory(ofKey, admission);
   if (revokedIdentity !== 'ignore') checkIdentity(ofAgent.filter(({ state }) => state === 'revoked'), intent.agent, revokedIdentity.wordGivenAt);
   checkPresented(current, admission);
+  checkBearer(current, admission);
   return withinLimit(current, admission);
 };
 
@@ -53,6 +54,15 @@ const checkIdentity = (revoked: readonly Contender[], agent: string, wordGivenAt
 const checkPresented = (ofAgent: readonly Contender[], { intent, presented }: Admission): void => {
   if (presented === undefined || ofAgent.some((record) => record.serial === presented.serial && record.issuerId === presented.issuerId && record.state === 'issued')) return;
   throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is no longer valid; ask the operator for a new identity', { facts: { agent: intent.agent, serial: presented.serial } });
+};
+
+/** A person must not come by the name of an agent, nor an agent by that of a person: policy and revocation know them by it. */
+const checkBearer = (others: readonly Contender[], { intent, kind, kindOf }: Admission): void => {
+  if (kind === 'server' || kind === 'ocsp') return;
+  const person = kind === 'console-user';
+  const foreign = others.find(({ profile, state }) => state !== 'revoked' && kindOf(profile) !== undefined && kindOf(profile) !== 'server' && (kindOf(profile) === 'console-user') !== person);
+  if (foreign === undefined) return;
+  throw new CaError('ERR_CA_NAME', `${JSON.stringify(intent.agent)} is the name of ${person ? 'an agent' : 'a person'}; use another`, { facts: { agent: intent.agent, serial: foreign.serial } });
 };
 
 /**

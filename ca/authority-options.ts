@@ -11,13 +11,17 @@ export interface AuthorityOptions {
   readonly trustDomain: string;
   /** Base URL of the public listener, for CDP and AIA in what is issued. Without it there are none. */
   readonly publicUrl?: string | undefined;
-  /** Further profiles, or replacements of `agent`, `agent-spiffe` and `server`. */
+  /** Further profiles, or replacements of the built-in ones. */
   readonly profiles?: Readonly<Record<string, ProfileConfig>> | undefined;
   /** Lifetimes of the built-in agent profiles. Default 24h and 90d. */
   readonly defaultTtl?: string | number | undefined;
   readonly maxTtl?: string | number | undefined;
   /** Live certificates one agent may hold. Default 2, so that renewal can overlap; with 1 nothing can be renewed. */
   readonly maxLivePerAgent?: number | undefined;
+  /** How long a request for approval waits. Default 7d. */
+  readonly requestExpiry?: string | number | undefined;
+  /** Requests that may wait for approval at once. Default 1,000. */
+  readonly maxPendingRequests?: number | undefined;
   /** SPKI hashes (lower-case hex SHA-256) that are never certified. */
   readonly refusedSpkiHashes?: readonly string[] | undefined;
   /** Of the key that signs OCSP answers, which the authority makes for itself in its directory. */

@@ -2,9 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { recordAuthorities } from './adoption.ts';
+import { ApprovalQueue } from './approval-queue.ts';
+import { grantedBy, questionOf, requireWay, termsOf, ttlOf } from './asking.ts';
 import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
 import { CrlSchedule } from './crl-schedule.ts';
-import { checkCsrContent } from './csr-content.ts';
+import { checkCsrContent, provenCsr } from './csr-content.ts';
 import type { CrlPublisher } from './crl.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
@@ -17,17 +19,19 @@ import { readHierarchyList } from './hierarchy-files.ts';
 import { IssuerServices } from './issuer-services.ts';
 import { isTrusted, issuerIn, pathAbove, rootsPem, trustedOf } from './issuer.ts';
 import type { CrossCertificate, Hierarchy, Issuer, IssuerRole } from './issuer.ts';
+import { validityOf } from './issuance.ts';
 import type { Granted } from './issuance.ts';
 import { checkSubjectKey } from './key-policy.ts';
 import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import type { OcspResponders } from './ocsp-responders.ts';
-import type { CertificateQuery, CertificateRecord, CrlRecord, EnrollmentToken, IssuerId, KeyAlgorithm } from './ports.ts';
-import { fillOrder } from './order.ts';
+import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken, IssuerId, KeyAlgorithm, RequestState } from './ports.ts';
+import { answerOf, fillOrder } from './order.ts';
 import type { Order } from './order.ts';
 import { ocspProfile, profilesOfAuthority } from './profile.ts';
 import type { Profile } from './profile.ts';
 import type {
+  ApprovedRequest,
   CertificateKey,
   CreatedToken,
   EnrollRequest,
@@ -48,9 +52,10 @@ import { releaseSelected } from './release.ts';
 import { previewRevocation, revokeSelected } from './revocation.ts';
 import { checkAgentName, checkOrganizationalUnits, checkTrustDomain } from './subject-rules.ts';
 import { spkiOf } from './x509/algorithm.ts';
+import { parseCertificate } from './x509/certificate.ts';
 import type { Certificate } from './x509/certificate.ts';
-import { parseCsr, verifyCsr } from './x509/csr.ts';
 import type { Csr } from './x509/csr.ts';
+import { generateSerial, serialToHex } from './x509/serial.ts';
 
 export interface HierarchyFollower {
   /** Before the authority begins to work with the next hierarchy. What it throws leaves the authority with the one it has. */
@@ -71,6 +76,7 @@ export class CertificateAuthority {
   readonly #issuance: IssuanceWorld;
   readonly #services: IssuerServices;
   readonly #schedule: CrlSchedule;
+  readonly #approvals: ApprovalQueue;
   readonly #maxLive: number;
   readonly #followers = new Set<HierarchyFollower>();
   #hierarchy: Hierarchy;
@@ -86,6 +92,7 @@ export class CertificateAuthority {
     this.#options = options;
     this.#issuance = { store, clock, locks: new KeyedLock(), audited: new WeakSet() };
     this.profiles = profilesOfAuthority(options);
+    this.#approvals = this.#createApprovals();
     this.#maxLive = options.maxLivePerAgent ?? 2;
     if (!Number.isInteger(this.#maxLive) || this.#maxLive < 1) throw new CaError('ERR_CA_LIMIT', 'maxLivePerAgent must be a whole number from 1');
     this.#services = new IssuerServices({ ...options, certifyResponder: (issuer, spki) => this.#certifyResponder(issuer, spki) });
@@ -203,7 +210,12 @@ export class CertificateAuthority {
     const actor = request.actor ?? 'ca';
     return this.#auditing(request.agent, { actor }, async () => {
       const profile = this.#agentProfile(request.profile);
-      const granted = grantedToAgent(this.trustDomain, request.agent, request.organizationalUnits ?? [], profile);
+      requireWay(profile, request.way ?? 'operator');
+      const asked = { organizationalUnits: request.organizationalUnits ?? [], email: request.email };
+      const granted = grantedToAgent(this.trustDomain, request.agent, asked, profile);
+      if (profile.approval === 'required') {
+        return this.#approvals.ask({ ...questionOf({ ...request, actor }, profile, request.agent), terms: termsOf({ ...request, actor }, profile, { ...asked, hosts: [], wordGivenAt: request.onRevokedIdentity === 'allow' ? undefined : new Date(0) }) });
+      }
       const key = await this.#subjectKey(request, granted, profile);
       return this.#fill(
         {
@@ -229,7 +241,11 @@ export class CertificateAuthority {
     return this.#auditing(agent, { actor }, async () => {
       const profile = this.#profile(request.profile ?? 'server');
       if (profile.kind !== 'server') throw new CaError('ERR_CA_PROFILE', `profile ${profile.name} is for agents; give one of kind server`);
+      requireWay(profile, request.way ?? 'operator');
       const granted = grantedToServer(request.hosts, profile);
+      if (profile.approval === 'required') {
+        return this.#approvals.ask({ ...questionOf({ ...request, actor }, profile, agent), terms: termsOf({ ...request, actor }, profile, { organizationalUnits: [], email: undefined, hosts: request.hosts, wordGivenAt: undefined }) });
+      }
       const key = await this.#subjectKey(request, granted, profile);
       return this.#fill(
         { agent, granted, profile, ttlSeconds: ttlOf(request.ttl, profile), spki: key.spki, issuer: this.issuing, replaces: undefined, revokedIdentity: 'ignore', actor },
@@ -252,7 +268,10 @@ export class CertificateAuthority {
       if (old.state === 'revoked') throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is revoked; ask the operator for a new identity', { facts: { ...presented } });
       if (now.getTime() >= old.notAfter.getTime() + 1_000) throw new CaError('ERR_CA_TTL', 'the certificate presented for renewal has expired; enroll again with a new token', { facts: { ...presented } });
       const profile = this.#agentProfile(old.profile);
-      const granted = grantedToAgent(this.trustDomain, old.agent, old.organizationalUnits, profile);
+      requireWay(profile, 'renewal');
+      if (request.way !== undefined) requireWay(profile, request.way);
+      const [email] = parseCertificate(old.der).emails;
+      const granted = grantedToAgent(this.trustDomain, old.agent, { organizationalUnits: old.organizationalUnits, email }, profile);
       const key = await this.#subjectKey(request, granted, profile);
       // The lifetime once granted, within what the profile allows today.
       const before = (old.notAfter.getTime() + 1_000 - Math.floor(old.createdAt.getTime() / 1_000) * 1_000) / 1_000;
@@ -261,7 +280,7 @@ export class CertificateAuthority {
           agent: old.agent,
           granted,
           profile,
-          ttlSeconds: Math.max(1, Math.min(profile.maxTtlSeconds, before)),
+          ttlSeconds: Math.max(profile.minTtlSeconds, Math.min(profile.maxTtlSeconds, before)),
           spki: key.spki,
           issuer: this.issuing,
           replaces: old.serial,
@@ -302,12 +321,14 @@ export class CertificateAuthority {
   async createToken(request: TokenRequest): Promise<CreatedToken> {
     const { store, clock, randomness } = this.#options;
     const profile = this.#agentProfile(request.profile);
+    if (!profile.mayIssue.has('est')) requireWay(profile, 'token');
     const organizationalUnits = request.organizationalUnits ?? [];
     grantedToAgent(this.trustDomain, request.agent, organizationalUnits, profile);
     const seconds = parseDuration(request.ttl ?? '15m');
     if (seconds > 7 * 86_400) throw new CaError('ERR_CA_TTL', 'a token may be used for 7d at most; create it when it is needed');
     const ttlSeconds = request.certificateTtl === undefined ? undefined : ttlOf(request.certificateTtl, profile);
     const now = clock.now();
+    const actor = request.actor ?? 'ca';
     const { text, secretHash } = createTokenText(this.pinnedRoot.der, randomness);
     const token: EnrollmentToken = {
       secretHash,
@@ -317,17 +338,28 @@ export class CertificateAuthority {
       ttlSeconds,
       createdAt: now,
       expiresAt: new Date(now.getTime() + seconds * 1_000),
+      createdBy: actor,
     };
-    await store.insertToken(token, tokenCreated(token, { time: now, actor: request.actor ?? 'ca' }));
+    await store.insertToken(token, tokenCreated(token, { time: now, actor }));
     return { token: text, agent: token.agent, organizationalUnits, profile: profile.name, expiresAt: token.expiresAt };
   }
 
-  /** Spends a token for a certificate. What can be refused without the token's grants is refused before it is spent. */
+  /**
+   * Spends a token for a certificate. What can be refused without the token's grants is refused before it is spent.
+   * Where the profile demands approval it rejects with `ERR_REQUEST_PENDING`, and answers the same call once it is given.
+   */
   async enroll(request: EnrollRequest): Promise<IssuedCertificate> {
-    const { token, csr } = await this.#spend(request);
+    const { token, csr, waits } = await this.#spend(request);
     const actor = `token:${token.agent}`;
     return this.#auditing(token.agent, { actor, address: request.address }, async () => {
       const profile = this.#agentProfile(token.profile);
+      if (waits) {
+        const { address } = request;
+        const asking = { actor, way: request.way ?? 'token', address, ...(token.createdBy === undefined ? {} : { vouchedBy: token.createdBy }) } as const;
+        const terms = termsOf({ ...asking, ttl: token.ttlSeconds }, profile, { organizationalUnits: token.organizationalUnits, email: undefined, hosts: [], wordGivenAt: token.createdAt });
+        const spend = { secretHash: token.secretHash, token, event: (spent: EnrollmentToken) => tokenSpent(spent, { time: this.#options.clock.now(), address }) };
+        return this.#approvals.ask({ agent: token.agent, profile: profile.name, csr, credential: token.secretHash, terms, spend });
+      }
       const granted = grantedToAgent(this.trustDomain, token.agent, token.organizationalUnits, profile);
       checkCsrContent(csr, granted, profile);
       checkSubjectKey(csr.spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
@@ -348,6 +380,25 @@ export class CertificateAuthority {
     });
   }
 
+  /** Requests that wait for a second person, oldest first; of other states when asked for them. */
+  async pendingRequests(states: readonly RequestState[] = ['pending']): Promise<readonly CertificateRequest[]> {
+    return this.#approvals.list(states);
+  }
+
+  /** `ERR_REQUEST_UNKNOWN` */
+  async request(id: string): Promise<CertificateRequest> {
+    return this.#approvals.get(id);
+  }
+
+  /** Approves and issues. `ERR_REQUEST_FOUR_EYES` when the actor asked for it or made the token; `ERR_REQUEST_DECIDED` when somebody was first. */
+  async approveRequest(id: string, decision: { readonly actor: string }): Promise<ApprovedRequest> {
+    return this.#approvals.approve(id, decision);
+  }
+
+  async denyRequest(id: string, decision: { readonly actor: string; readonly reason: string }): Promise<CertificateRequest> {
+    return this.#approvals.deny(id, decision);
+  }
+
   /** Builds, checks, stores and writes a new CRL now. */
   async publishCrl(which: IssuerName, options: { readonly actor?: string } = {}): Promise<CrlRecord> {
     return this.#publisher(which).publish(options.actor);
@@ -364,7 +415,9 @@ export class CertificateAuthority {
   async recover(): Promise<readonly CertificateRecord[]> {
     const { store, clock } = this.#options;
     const now = clock.now();
-    return store.recoverIntents(new Date(now.getTime() - this.#intentPatienceMs), (record) => certificateUnknownIssued(record, { time: now, actor: 'ca' }));
+    const recovered = await store.recoverIntents(new Date(now.getTime() - this.#intentPatienceMs), (record) => certificateUnknownIssued(record, { time: now, actor: 'ca' }));
+    await this.#approvals.resume();
+    return recovered;
   }
 
   async certificates(query: CertificateQuery = {}): Promise<readonly CertificateRecord[]> {
@@ -384,6 +437,37 @@ export class CertificateAuthority {
   /** Publishes what revocations are waiting for and stops the timers. */
   async close(): Promise<void> {
     await this.#schedule.close();
+  }
+
+  #createApprovals(): ApprovalQueue {
+    const { store, clock, randomness, requestExpiry, maxPendingRequests } = this.#options;
+    return new ApprovalQueue({
+      store, clock, randomness, expirySeconds: parseDuration(requestExpiry ?? '7d'), maxPending: maxPendingRequests ?? 1_000,
+      reserve: () => ({ issuerId: this.issuing.id, serial: serialToHex(generateSerial(randomness)) }),
+      check: (request) => {
+        const { profile, ttlSeconds } = this.#orderOf(request);
+        validityOf(clock.now(), profile, ttlSeconds, this.issuing.certificate);
+      },
+      issue: (request) => this.#auditing(request.agent, { actor: request.decidedBy ?? 'ca' }, () => this.#fill(this.#orderOf(request), undefined)),
+      recall: (record, der) => answerOf(record, der, { hierarchy: this.#hierarchy, issuer: this.issuerById(record.issuerId) ?? this.issuing }),
+    });
+  }
+
+  /** What a request that waits, or waited, becomes by the profile of today. */
+  #orderOf(request: CertificateRequest): Order {
+    const { agent, terms } = request;
+    const profile = this.#profile(request.profile);
+    requireWay(profile, terms.way);
+    const csr = provenCsr(request.csr);
+    const granted = grantedBy(request, profile, this.trustDomain);
+    checkCsrContent(csr, granted, profile);
+    checkSubjectKey(csr.spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
+    return {
+      agent, granted, profile, ttlSeconds: terms.ttlSeconds, spki: csr.spki, issuer: this.issuerById(request.issuerId ?? '') ?? this.issuing, replaces: undefined,
+      revokedIdentity: terms.wordGivenAt === undefined ? 'ignore' : { wordGivenAt: terms.wordGivenAt },
+      actor: request.decidedBy ?? terms.requestedBy,
+      ...(request.serial === undefined ? {} : { serial: request.serial }),
+    };
   }
 
   get #intentPatienceMs(): number {
@@ -458,7 +542,8 @@ export class CertificateAuthority {
     return { spki, privateKey };
   }
 
-  async #spend(request: EnrollRequest): Promise<{ readonly token: EnrollmentToken; readonly csr: Csr }> {
+  /** `waits`: the profile demands approval, and the token is spent with the request that is left. */
+  async #spend(request: EnrollRequest): Promise<{ readonly token: EnrollmentToken; readonly csr: Csr; readonly waits: boolean }> {
     const { store, clock } = this.#options;
     const time = clock.now();
     const { address } = request;
@@ -467,8 +552,15 @@ export class CertificateAuthority {
       if (!this.trusted('root').some(({ der }) => isTokenFor(parsed, der))) throw new CaError('ERR_TOKEN_INVALID', 'the token was made by another certificate authority; check the address');
       const csr = provenCsr(request.csr);
       checkSubjectKey(csr.spki, { allowed: new Set([...this.profiles.values()].flatMap((profile) => [...profile.keyAlgorithms])), refusedSpkiHashes: this.#refusedKeys });
+      const known = (await store.findToken(parsed.secretHash))?.token;
+      const profile = known === undefined ? undefined : this.profiles.get(known.profile);
+      if (profile !== undefined) {
+        requireWay(profile, request.way ?? 'token');
+        if (request.profile !== undefined && request.profile !== profile.name) throw new CaError('ERR_TOKEN_INVALID', `the token is for profile ${profile.name}, not ${request.profile}; ask where that one is issued`);
+      }
+      if (known !== undefined && profile?.approval === 'required') return { token: known, csr, waits: true };
       const spending = await store.spendToken(parsed.secretHash, time, (token) => tokenSpent(token, { time, address }));
-      if (spending.outcome === 'spent') return { token: spending.token, csr };
+      if (spending.outcome === 'spent') return { token: spending.token, csr, waits: false };
       if (spending.outcome === 'alreadySpent') throw new CaError('ERR_TOKEN_SPENT', 'the token was used before; ask the operator for a new one, and who used it');
       if (spending.outcome === 'expired') throw new CaError('ERR_TOKEN_EXPIRED', 'the token has expired; ask the operator for a new one');
       throw new CaError('ERR_TOKEN_INVALID', 'the token is unknown; copy it whole, or ask the operator for a new one');
@@ -493,7 +585,9 @@ export class CertificateAuthority {
     } catch (error) {
       const { store, clock } = this.#options;
       const recorded = typeof error === 'object' && error !== null && this.#issuance.audited.has(error);
-      if (!recorded) await store.recordEvent(certificateRefused(agent?.slice(0, 64), error, { time: clock.now(), ...who })).catch(() => undefined);
+      // That it waits is no refusal, and was audited when the request was left.
+      const waits = error instanceof CaError && error.code === 'ERR_REQUEST_PENDING';
+      if (!recorded && !waits) await store.recordEvent(certificateRefused(agent?.slice(0, 64), error, { time: clock.now(), ...who })).catch(() => undefined);
       throw error;
     }
   }
@@ -501,11 +595,3 @@ export class CertificateAuthority {
 
 /** No CA's key is an agent's. */
 const refusedKeys = ({ issuers }: Hierarchy, { refusedSpkiHashes = [] }: AuthorityOptions): ReadonlySet<string> => new Set([...issuers.map(({ id }) => id), ...refusedSpkiHashes]);
-
-const ttlOf = (ttl: string | number | undefined, profile: Profile): number => (ttl === undefined ? profile.defaultTtlSeconds : parseDuration(ttl));
-
-const provenCsr = (input: Uint8Array | string): Csr => {
-  const csr = parseCsr(input);
-  verifyCsr(csr);
-  return csr;
-};

@@ -1,13 +1,21 @@
-/** A request may repeat what was granted or say nothing; anything else it asks for is refused, never trimmed. */
+/** What a request says. It may repeat what was granted or say nothing; anything else it asks for is refused, never trimmed. */
 import { CaError } from './errors.ts';
 import type { Granted } from './issuance.ts';
 import type { Profile } from './profile.ts';
+import { parseCsr, verifyCsr } from './x509/csr.ts';
 import type { Csr } from './x509/csr.ts';
 import { EXTENDED_KEY_USAGE, EXTENSION } from './x509/extension.ts';
 
 /** Attributes with no bearing on the certificate: challengePassword, unstructuredName, and what Microsoft tools add. */
 const harmlessAttributes: ReadonlySet<string> = new Set(['1.2.840.113549.1.9.7', '1.2.840.113549.1.9.2', '1.3.6.1.4.1.311.13.2.3', '1.3.6.1.4.1.311.21.20', '1.3.6.1.4.1.311.13.2.2']);
 const comparable: ReadonlySet<string> = new Set([EXTENSION.subjectAltName, EXTENSION.keyUsage, EXTENSION.extendedKeyUsage, EXTENSION.basicConstraints, EXTENSION.subjectKeyIdentifier]);
+
+/** A request whose sender holds the key. */
+export const provenCsr = (input: Uint8Array | string): Csr => {
+  const csr = parseCsr(input);
+  verifyCsr(csr);
+  return csr;
+};
 
 /** `ERR_CA_CSR_CONTENT`, with everything that was asked for too much among the facts. */
 export const checkCsrContent = (csr: Csr, granted: Granted, profile: Profile): void => {
@@ -24,7 +32,7 @@ function* excessOf(csr: Csr, granted: Granted, profile: Profile): Generator<stri
   for (const uri of requested.uris) if (!granted.uris.includes(uri)) yield `URI ${short(uri)}`;
   for (const name of requested.dnsNames) if (!granted.dnsNames.includes(name.toLowerCase())) yield `DNS name ${short(name)}`;
   for (const address of requested.ipAddresses) if (!granted.ipAddresses.includes(address)) yield `IP address ${address}`;
-  for (const email of requested.emails) yield `email ${short(email)}`;
+  for (const email of requested.emails) if (granted.emails?.includes(email) !== true) yield `email ${short(email)}`;
   if (requested.otherNames.length > 0) yield 'a name of another kind';
 
   if (requested.basicConstraints?.ca === true) yield 'to be a CA';

@@ -1,6 +1,6 @@
 /** The CA's audit events, one function per action. Never a token, a key or a passphrase. */
 import { CodedError } from './errors.ts';
-import type { AuditEvent, CertificateIntent, CertificateRecord, CrlRecord, EnrollmentToken, RevocationReason } from './ports.ts';
+import type { AuditEvent, CertificateIntent, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken, RevocationReason } from './ports.ts';
 import type { IssuerName } from './requests.ts';
 
 interface Circumstances {
@@ -131,4 +131,87 @@ export const tokenRefused = (error: unknown, { time, address }: { readonly time:
   actor: 'token',
   reason: reasonOf(error),
   address,
+});
+
+const factsOfRequest = (request: CertificateRequest): Pick<AuditEvent, 'agent' | 'name' | 'detail'> => ({
+  agent: request.agent,
+  name: request.id,
+  detail: {
+    profile: request.profile,
+    way: request.terms.way,
+    requestedBy: request.terms.requestedBy,
+    spkiHash: request.spkiHash,
+    organizationalUnits: request.terms.organizationalUnits,
+    ...(request.terms.hosts.length === 0 ? {} : { hosts: request.terms.hosts }),
+    ...(request.terms.vouchedBy === undefined ? {} : { vouchedBy: request.terms.vouchedBy }),
+  },
+});
+
+export const requestCreated = (request: CertificateRequest): AuditEvent => ({
+  action: 'request.created',
+  outcome: 'done',
+  time: request.createdAt,
+  actor: request.terms.requestedBy,
+  address: request.terms.address,
+  ...factsOfRequest(request),
+});
+
+/** With the serial that is reserved: what is issued under it is what was approved. */
+export const requestApproved = (request: CertificateRequest, { time, actor, serial, issuer }: Circumstances & Pick<AuditEvent, 'serial' | 'issuer'>): AuditEvent => ({
+  action: 'request.approved',
+  outcome: 'allowed',
+  time,
+  actor,
+  serial,
+  issuer,
+  ...factsOfRequest(request),
+});
+
+/** Another serial in place of one that a crash spoilt. */
+export const requestReserved = (request: CertificateRequest, { time, actor, serial, issuer }: Circumstances & Pick<AuditEvent, 'serial' | 'issuer'>): AuditEvent => ({
+  action: 'request.reserved',
+  outcome: 'done',
+  time,
+  actor,
+  serial,
+  issuer,
+  ...factsOfRequest(request),
+});
+
+export const requestDenied = (request: CertificateRequest, { time, actor, reason }: Circumstances & { readonly reason: string }): AuditEvent => ({
+  action: 'request.denied',
+  outcome: 'denied',
+  time,
+  actor,
+  reason,
+  ...factsOfRequest(request),
+});
+
+/** Somebody tried to decide who may not. */
+export const requestDecisionRefused = (request: CertificateRequest, error: unknown, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'request.decisionRefused',
+  outcome: 'denied',
+  time,
+  actor,
+  reason: reasonOf(error),
+  ...factsOfRequest(request),
+});
+
+export const requestExpired = (request: CertificateRequest, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'request.expired',
+  outcome: 'denied',
+  time,
+  actor,
+  ...factsOfRequest(request),
+});
+
+export const requestCollected = (request: CertificateRequest, { time, actor, address }: Circumstances & { readonly address: string | undefined }): AuditEvent => ({
+  action: 'request.collected',
+  outcome: 'done',
+  time,
+  actor,
+  address,
+  serial: request.serial,
+  issuer: request.issuerId,
+  ...factsOfRequest(request),
 });

@@ -2,6 +2,8 @@
 export { CertificateAuthority } from './authority.ts';
 export type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
 export type {
+  ApprovedRequest,
+  Asking,
   CertificateKey,
   CreatedToken,
   EnrollRequest,
@@ -23,7 +25,7 @@ export { createHierarchy, loadHierarchy } from './hierarchy.ts';
 export type { CreateHierarchyOptions, LoadHierarchyOptions } from './hierarchy.ts';
 export { hierarchyOf } from './issuer.ts';
 export type { CrossCertificate, Hierarchy, Issuer, IssuerRole, IssuerStatus } from './issuer.ts';
-export { builtinProfiles, createProfile, createProfiles, keyAlgorithms } from './profile.ts';
+export { builtinProfiles, createProfile, createProfiles, issuanceWays, keyAlgorithms } from './profile.ts';
 export type { Profile, ProfileConfig, ProfileKind } from './profile.ts';
 export { exportPrivateKey, generatePrivateKey, parsePrivateKey, readPrivateKey, signerOf, writePrivateKey } from './key-store.ts';
 export type { WriteKeyOptions } from './key-store.ts';

@@ -28,6 +28,8 @@ export interface Granted {
   readonly uris: readonly string[];
   readonly dnsNames: readonly string[];
   readonly ipAddresses: readonly string[];
+  /** Of a person. */
+  readonly emails?: readonly string[];
 }
 
 export interface Validity {
@@ -123,9 +125,9 @@ export const caTbs = (input: CaInput): Uint8Array =>
  * Backdated start, lifetime counted from now, inclusive end, whole seconds, never beyond the issuer:
  * near the issuer's end the lifetime is cut, and once nothing is left, refused.
  */
-export const validityOf = (now: Date, profile: Pick<Profile, 'name' | 'backdateSeconds' | 'maxTtlSeconds'>, ttlSeconds: number, issuer: Validity): Validity => {
-  if (!Number.isInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > profile.maxTtlSeconds) {
-    throw new CaError('ERR_CA_TTL', `a lifetime of ${formatDuration(ttlSeconds)} is outside profile ${profile.name}; ask for 1s to ${formatDuration(profile.maxTtlSeconds)}`, { facts: { profile: profile.name, ttlSeconds } });
+export const validityOf = (now: Date, profile: Pick<Profile, 'name' | 'backdateSeconds' | 'minTtlSeconds' | 'maxTtlSeconds'>, ttlSeconds: number, issuer: Validity): Validity => {
+  if (!Number.isInteger(ttlSeconds) || ttlSeconds < profile.minTtlSeconds || ttlSeconds > profile.maxTtlSeconds) {
+    throw new CaError('ERR_CA_TTL', `a lifetime of ${formatDuration(ttlSeconds)} is outside profile ${profile.name}; ask for ${formatDuration(profile.minTtlSeconds)} to ${formatDuration(profile.maxTtlSeconds)}`, { facts: { profile: profile.name, ttlSeconds } });
   }
   const start = Math.floor(now.getTime() / 1_000);
   const issuerEnd = Math.floor(issuer.notAfter.getTime() / 1_000);

@@ -1,4 +1,4 @@
-/** Rules for agents and servers. */
+/** Rules for agents, servers and people. */
 import type { LintContext, LintRule } from './lint-rule.ts';
 import { equalBytes } from './x509/der.ts';
 import { EXTENDED_KEY_USAGE, EXTENSION } from './x509/extension.ts';
@@ -58,7 +58,9 @@ export const endEntityRules: readonly LintRule[] = [
     check: ({ uris, dnsNames, ipAddresses }, { profile }) => {
       if (typeof profile === 'string' || profile.kind === 'server' || profile.kind === 'ocsp') return undefined;
       const one = uris.length === 1 && dnsNames.length === 0 && ipAddresses.length === 0;
-      return one && /^spiffe:\/\/[a-z0-9._-]{1,255}\/agent\/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(uris[0] ?? '') ? undefined : 'not exactly one SPIFFE ID of an agent';
+      const [, first] = /^spiffe:\/\/[a-z0-9._-]{1,255}\/([A-Za-z0-9._-]+)(?:\/[A-Za-z0-9._-]+)*\/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.exec(uris[0] ?? '') ?? [];
+      // People are under /user and nobody else is, whatever template a profile has.
+      return one && first !== undefined && (first === 'user') === (profile.kind === 'console-user') ? undefined : `not exactly one SPIFFE ID of ${profile.kind === 'console-user' ? 'a person' : 'an agent'}`;
     },
   },
   {
@@ -74,15 +76,18 @@ export const endEntityRules: readonly LintRule[] = [
     name: 'noOtherNames',
     citation: 'RFC 5280 §4.2.1.6, stricter',
     of: 'endEntity',
-    check: ({ emails, otherNames }) => (emails.length + otherNames.length === 0 ? undefined : 'carries a name of another kind'),
+    check: ({ emails, otherNames }, { profile }) => {
+      const most = typeof profile !== 'string' && profile.kind === 'console-user' ? 1 : 0;
+      return emails.length <= most && otherNames.length === 0 ? undefined : 'carries a name of another kind';
+    },
   },
   {
     name: 'asGranted',
     citation: 'only the key comes from the request',
     of: 'endEntity',
-    check: ({ subjectNameDer, uris, dnsNames, ipAddresses }, { granted }) => {
+    check: ({ subjectNameDer, uris, dnsNames, ipAddresses, emails }, { granted }) => {
       if (granted === undefined) return undefined;
-      const same = equalBytes(subjectNameDer, encodeName(granted.subject)) && uris.join() === granted.uris.join() && dnsNames.join() === granted.dnsNames.join() && ipAddresses.join() === granted.ipAddresses.join();
+      const same = equalBytes(subjectNameDer, encodeName(granted.subject)) && uris.join() === granted.uris.join() && dnsNames.join() === granted.dnsNames.join() && ipAddresses.join() === granted.ipAddresses.join() && emails.join() === (granted.emails ?? []).join();
       return same ? undefined : 'subject or names are not those granted';
     },
   },

@@ -11,6 +11,7 @@ import type { Granted } from './issuance.ts';
 import type { CertificateIntent, Clock, Randomness, SerialHex } from './ports.ts';
 import type { Profile } from './profile.ts';
 import type { CertificateKey, IssuedCertificate } from './requests.ts';
+import { parseCertificate } from './x509/certificate.ts';
 import { formatName, nameAttributes } from './x509/name.ts';
 import { encodePem } from './x509/pem.ts';
 import { generateSerial, serialToHex } from './x509/serial.ts';
@@ -25,6 +26,8 @@ export interface Order {
   readonly issuer: Issuer;
   readonly replaces: SerialHex | undefined;
   readonly presented?: CertificateKey;
+  /** Reserved before; drawn when absent. */
+  readonly serial?: SerialHex;
   readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';
   readonly actor: string;
 }
@@ -50,7 +53,7 @@ export const fillOrder = async (order: Order, world: OrderWorld): Promise<Issued
   const { issuer, profile, granted, spki, agent } = order;
   const now = clock.now();
   const validity = validityOf(now, profile, order.ttlSeconds, issuer.certificate);
-  const serial = generateSerial(randomness);
+  const serial = order.serial === undefined ? generateSerial(randomness) : Buffer.from(order.serial, 'hex');
   const signer = issuer.signer;
   if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
   const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer, { ocsp }) });
@@ -83,25 +86,32 @@ export const fillOrder = async (order: Order, world: OrderWorld): Promise<Issued
     lint: { issuer: issuer.certificate, profile, granted },
     actor: order.actor,
   });
-  const pem = encodePem('CERTIFICATE', certificate.der);
+  return { ...answerOf(intent, certificate.der, { hierarchy, issuer }), privateKey };
+};
+
+/** What the caller gets for a certificate on record, when it is issued and whenever it is asked for again. */
+export const answerOf = (record: CertificateIntent, der: Uint8Array, { hierarchy, issuer }: { readonly hierarchy: Hierarchy; readonly issuer: Issuer }): IssuedCertificate => {
+  const { thumbprint, ipAddresses } = parseCertificate(der);
+  const pem = encodePem('CERTIFICATE', der);
   return {
-    issuerId: intent.issuerId,
-    serial: intent.serial,
-    thumbprint: certificate.thumbprint,
-    agent,
-    profile: profile.name,
-    subject: intent.subject,
-    commonName: intent.commonName,
-    organizationalUnits: intent.organizationalUnits,
-    uri: intent.uri,
-    dnsNames: granted.dnsNames,
-    ipAddresses: granted.ipAddresses,
-    ...validity,
-    replaces: order.replaces,
-    der: certificate.der,
+    issuerId: record.issuerId,
+    serial: record.serial,
+    thumbprint,
+    agent: record.agent,
+    profile: record.profile,
+    subject: record.subject,
+    commonName: record.commonName,
+    organizationalUnits: record.organizationalUnits,
+    uri: record.uri,
+    dnsNames: record.dnsNames,
+    ipAddresses,
+    notBefore: record.notBefore,
+    notAfter: record.notAfter,
+    replaces: record.replaces,
+    der,
     pem,
     chain: pem + pathAbove(hierarchy, issuer).pem,
     ca: rootsPem(hierarchy),
-    privateKey,
+    privateKey: undefined,
   };
 };

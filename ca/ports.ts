@@ -24,6 +24,9 @@ export interface Signer {
 
 export type KeyAlgorithm = 'p256' | 'p384' | 'ed25519' | 'rsa2048' | 'rsa3072' | 'rsa4096' | 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 
+/** How a certificate comes about: an operator at the command line, a one-time token, EST, ACME, a certificate that is to be renewed, the HTTP API. */
+export type IssuanceWay = 'operator' | 'token' | 'est' | 'acme' | 'renewal' | 'api';
+
 /** CRLReason names of RFC 5280 §5.3.1; `removeFromCRL` never appears in a complete CRL. */
 export type RevocationReason =
   | 'unspecified'
@@ -143,9 +146,80 @@ export interface EnrollmentToken {
   readonly ttlSeconds: number | undefined;
   readonly createdAt: Date;
   readonly expiresAt: Date;
+  /** Who made it; undefined for one made before that was recorded. */
+  readonly createdBy?: string | undefined;
 }
 
 export type TokenSpending = { readonly outcome: 'spent'; readonly token: EnrollmentToken } | { readonly outcome: 'unknown' | 'alreadySpent' | 'expired' };
+
+/**
+ * `pending`: waits for a second person. `approved`: may be issued, under the serial that is reserved for it.
+ * `issued`: the certificate is there. `collected`: whoever asked has it. `denied` and `expired` are ends.
+ */
+export type RequestState = 'pending' | 'approved' | 'issued' | 'collected' | 'denied' | 'expired';
+
+/** What a certificate request asks for that waits for approval; everything the approver needs to judge it. */
+export interface RequestTerms {
+  readonly way: IssuanceWay;
+  readonly organizationalUnits: readonly string[];
+  /** Of a server. */
+  readonly hosts: readonly string[];
+  /** Of a person. */
+  readonly email: string | undefined;
+  readonly ttlSeconds: number;
+  /** Who asked: `cli:<os user>`, `token:<agent>`, `acme:<account>` … */
+  readonly requestedBy: string;
+  /** Who vouched for whoever asked: the maker of the token. Like who asked, he cannot approve. */
+  readonly vouchedBy: string | undefined;
+  readonly address: string | undefined;
+  /** Revocations of this name since then stand; undefined when the operator who asked knew of them. */
+  readonly wordGivenAt: Date | undefined;
+}
+
+export interface CertificateRequest {
+  readonly id: string;
+  readonly state: RequestState;
+  readonly agent: string;
+  readonly profile: string;
+  readonly terms: RequestTerms;
+  /** DER PKCS#10. */
+  readonly csr: Uint8Array;
+  readonly spkiHash: string;
+  /** Lower-case hex SHA-256 of what proves who asked; the same proof and key find the request again. */
+  readonly credentialHash: string;
+  readonly createdAt: Date;
+  /** Of a request nobody has decided or collected. */
+  readonly expiresAt: Date;
+  readonly decidedAt: Date | undefined;
+  readonly decidedBy: string | undefined;
+  /** Of a denial. */
+  readonly reason: string | undefined;
+  /** Reserved at approval, so that no crash can make two certificates of one approval. */
+  readonly issuerId: IssuerId | undefined;
+  readonly serial: SerialHex | undefined;
+}
+
+export interface RequestQuery {
+  readonly id?: string;
+  readonly states?: readonly RequestState[];
+  readonly agent?: string;
+  readonly credentialHash?: string;
+  readonly spkiHash?: string;
+  /** expiresAt at or before this instant. */
+  readonly expiresBefore?: Date;
+  /** Default 1,000. Ordered by createdAt, then id. */
+  readonly limit?: number;
+}
+
+/** What changes when a request goes on. */
+export interface RequestChange {
+  readonly to: RequestState;
+  readonly decidedAt?: Date;
+  readonly decidedBy?: string;
+  readonly reason?: string;
+  readonly issuerId?: IssuerId;
+  readonly serial?: SerialHex;
+}
 
 /**
  * A fact for the audit log. Flat on purpose: every field is a column an auditor can filter by.
@@ -244,6 +318,23 @@ export interface CaStore {
   insertToken(token: EnrollmentToken, event: AuditEvent): Promise<void>;
   /** Atomic: of any number of concurrent calls with one hash exactly one is answered `spent`. */
   spendToken(secretHash: string, at: Date, event: (token: EnrollmentToken) => AuditEvent): Promise<TokenSpending>;
+
+  /** Without spending it. */
+  findToken(secretHash: string): Promise<{ readonly token: EnrollmentToken; readonly spentAt: Date | undefined } | undefined>;
+  /**
+   * Leaves a request in state `pending` and, with `spend`, spends that token, in one transaction. `full` when as many as
+   * `maxPending` wait; the outcomes of `spendToken` when the token cannot be spent; nothing is written then.
+   */
+  insertRequest(
+    request: CertificateRequest,
+    event: AuditEvent,
+    options: { readonly maxPending: number; readonly spend?: { readonly secretHash: string; readonly event: AuditEvent } | undefined },
+  ): Promise<'inserted' | 'full' | Exclude<TokenSpending['outcome'], 'spent'>>;
+  findRequests(query: RequestQuery): Promise<readonly CertificateRequest[]>;
+  /** Atomic: of any number of concurrent calls that would take a request out of one state exactly one is answered with it. */
+  changeRequest(id: string, from: { readonly states: readonly RequestState[]; readonly serial?: SerialHex }, change: RequestChange, event: AuditEvent | undefined): Promise<CertificateRequest | undefined>;
+  /** Every request that nobody decided or collected in time → `expired`. */
+  expireRequests(at: Date, event: (request: CertificateRequest) => AuditEvent): Promise<readonly CertificateRequest[]>;
 
   /** An audit event on its own, durable when the promise resolves. */
   recordEvent(event: AuditEvent): Promise<void>;

@@ -1,6 +1,6 @@
 /** What callers ask of a `CertificateAuthority` and what they get back. */
 import type { KeyObject } from 'node:crypto';
-import type { CertificateRecord, IssuerId, KeyAlgorithm, RevocationReason, SerialHex } from './ports.ts';
+import type { CertificateRecord, CertificateRequest, IssuanceWay, IssuerId, KeyAlgorithm, RevocationReason, SerialHex } from './ports.ts';
 
 /** A CA of the hierarchy, as its files are named: `root` and `issuing`, later generations `root-2`, `issuing-2` and so on. */
 export type IssuerName = string;
@@ -11,12 +11,31 @@ export interface CertificateKey {
   readonly serial: SerialHex;
 }
 
+/** Who asks, and how; what a profile that demands approval, or restricts who may issue it, is asked with. */
+export interface Asking {
+  /** Who asks, for the audit log: `cli:<os user>`. Default `ca`. */
+  readonly actor?: string;
+  /** Default `operator`. */
+  readonly way?: Exclude<IssuanceWay, 'renewal'>;
+  /**
+   * What proves who asks, such as the id of an ACME order: whoever asks again with it and the same key gets the
+   * certificate once it is approved. Default: the actor and the name.
+   */
+  readonly credential?: string;
+  /** Who vouched for whoever asks, and so cannot approve: the maker of an ACME account key. */
+  readonly vouchedBy?: string;
+  /** Remote address, for the audit log. */
+  readonly address?: string | undefined;
+}
+
 /** An operator's word: this agent gets a certificate with these attributes. */
-export interface IssueRequest {
+export interface IssueRequest extends Asking {
   /** Agent name: commonName and last segment of the SPIFFE ID. */
   readonly agent: string;
   readonly organizationalUnits?: readonly string[];
-  /** Name of a profile of kind `agent` or `agent-spiffe`. Default `agent`. */
+  /** Of a person: profiles of kind `console-user` only. */
+  readonly email?: string;
+  /** Name of a profile of another kind than `server`. Default `agent`. */
   readonly profile?: string;
   /** Lifetime, `24h` or seconds. Default and bound come from the profile. */
   readonly ttl?: string | number;
@@ -28,12 +47,10 @@ export interface IssueRequest {
   readonly onRevokedIdentity?: 'deny' | 'allow';
   /** Signs with the root instead of the issuing CA. Relying parties must refuse such a leaf; only `doctor` has a use for it. */
   readonly dangerouslyIssuer?: 'root';
-  /** Who asks, for the audit log: `cli:<os user>`. Default `ca`. */
-  readonly actor?: string;
 }
 
 /** A certificate for a TLS server. */
-export interface IssueServerRequest {
+export interface IssueServerRequest extends Asking {
   /** DNS names and IP addresses; the first is the commonName and the name in the inventory. */
   readonly hosts: readonly string[];
   /** Name of a profile of kind `server`. Default `server`. */
@@ -43,13 +60,14 @@ export interface IssueServerRequest {
   /** Certify this existing key instead of making one, as when a server keeps its key. */
   readonly publicKey?: KeyObject;
   readonly keyAlgorithm?: KeyAlgorithm;
-  readonly actor?: string;
 }
 
 export interface RenewRequest {
   /** DER or PEM PKCS#10 with the same key (renew) or a new one (rekey). */
   readonly csr: Uint8Array | string;
   readonly actor?: string;
+  /** Over EST the profile must allow that too. */
+  readonly way?: 'est';
 }
 
 export interface IssuedCertificate extends CertificateKey {
@@ -153,6 +171,16 @@ export interface EnrollRequest {
   readonly token: string;
   /** DER or PEM PKCS#10. */
   readonly csr: Uint8Array | string;
+  /** Default `token`. */
+  readonly way?: 'token' | 'est';
+  /** Profile the token must be for; any when absent. */
+  readonly profile?: string | undefined;
   /** Remote address, for the audit log. */
   readonly address?: string | undefined;
+}
+
+/** An approved request and what it became. */
+export interface ApprovedRequest {
+  readonly request: CertificateRequest;
+  readonly certificate: IssuedCertificate;
 }

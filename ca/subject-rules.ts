@@ -48,6 +48,13 @@ export const checkAttributeText = (text: string, what: string): string => {
   return text;
 };
 
+/** RFC 5280 §4.2.1.6: a Mailbox of RFC 2821. Of its spellings only the plain one, in lower case, so that one address has one text. */
+export const checkEmail = (email: string): string => {
+  const [, local = '', domain = ''] = /^([a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*)@([a-z0-9.-]+)$/.exec(email) ?? [];
+  if (local === '' || local.length > 64 || !isHostName(domain)) throw new CaError('ERR_CA_NAME', `${quote(email)} is not an email address; write it in lower case, such as alice@acme.example`);
+  return email;
+};
+
 export interface HostNames {
   readonly dnsNames: readonly string[];
   readonly ipAddresses: readonly string[];
@@ -70,11 +77,13 @@ export const checkHosts = (hosts: readonly string[]): HostNames => {
 /** RFC 5280 §4.2.1.6: preferred name syntax (RFC 1034 §3.5). Wildcards are refused, which is stricter. */
 const checkDnsName = (host: string): string => {
   const name = host.toLowerCase();
-  const labels = name.split('.');
-  if (name.length > 253 || !labels.every((label) => /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(label)) || /^\d+$/.test(labels.at(-1) ?? '')) {
-    throw new CaError('ERR_CA_NAME', `${quote(host)} is not a host name; give a DNS name without wildcard, or an IP address`);
-  }
+  if (!isHostName(name)) throw new CaError('ERR_CA_NAME', `${quote(host)} is not a host name; give a DNS name without wildcard, or an IP address`);
   return name;
+};
+
+const isHostName = (name: string): boolean => {
+  const labels = name.split('.');
+  return name.length <= 253 && labels.every((label) => /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(label)) && !/^\d+$/.test(labels.at(-1) ?? '');
 };
 
 const checkIpAddress = (host: string): string => {

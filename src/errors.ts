@@ -94,6 +94,7 @@ export type GateErrorCode =
   | 'ERR_BRIDGE_UNTRUSTED_GATEWAY'
   | 'ERR_BRIDGE_ENROLLMENT'
   | 'ERR_RENEWAL_HOOK'
+  | 'ERR_BRIDGE_PENDING'
   // Everything
   | 'ERR_DRAINING'
   | 'ERR_INTERNAL';
@@ -102,8 +103,8 @@ export type ErrorCode = CaErrorCode | GateErrorCode;
 
 export class SallyportError extends CodedError<GateErrorCode> {}
 
-/** Exit codes of the command line: 0 done, 1 failed, 2 usage, 3 denied or a finding. */
-export type ExitCode = 0 | 1 | 2 | 3;
+/** Exit codes of the command line: 0 done, 1 failed, 2 usage, 3 denied or a finding, 4 waits for a second person. */
+export type ExitCode = 0 | 1 | 2 | 3 | 4;
 
 export interface ErrorPresentation {
   readonly http: number;
@@ -163,6 +164,13 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_TOKEN_INVALID: row(403, -32602, 3, 'the enrollment token is not valid'),
   ERR_TOKEN_SPENT: row(403, -32602, 3, 'the enrollment token is not valid'),
   ERR_TOKEN_EXPIRED: row(403, -32602, 3, 'the enrollment token is not valid'),
+  ERR_REQUEST_PENDING: row(202, -32602, 4, 'the request waits for approval: ask again later with the same request'),
+  ERR_REQUEST_DENIED: row(403, -32602, 3, 'the request was denied'),
+  ERR_REQUEST_EXPIRED: row(403, -32602, 3, 'the request was not approved, or not collected, in time'),
+  ERR_REQUEST_UNKNOWN: row(404, -32602, 1, 'no such request'),
+  ERR_REQUEST_DECIDED: row(409, -32602, 1, 'the request was decided before'),
+  ERR_REQUEST_FOUR_EYES: row(403, -32602, 3, 'another person must decide'),
+  ERR_REQUEST_QUEUE_FULL: row(503, -32603, 1, 'too many requests wait for approval'),
   ERR_KEY_PASSPHRASE: row(500, -32603, 1, 'the key cannot be opened'),
   ERR_KEY_UNREADABLE: row(500, -32603, 1, 'the key cannot be read'),
   ERR_KEY_ALGORITHM: row(400, -32602, 2, 'the key algorithm is not supported'),
@@ -251,6 +259,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_BRIDGE_UNTRUSTED_GATEWAY: row(502, -32003, 3, 'the gateway certificate is not trusted'),
   ERR_BRIDGE_ENROLLMENT: row(502, -32003, 1, 'enrollment failed'),
   ERR_RENEWAL_HOOK: row(500, -32003, 1, 'a renewed certificate could not be announced'),
+  ERR_BRIDGE_PENDING: row(503, -32003, 4, 'enrollment waits for approval'),
   ERR_DRAINING: row(503, -32003, 1, 'shutting down'),
   ERR_INTERNAL: row(500, -32603, 1, 'internal error'),
 };

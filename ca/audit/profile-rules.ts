@@ -35,14 +35,16 @@ export const rulesBroken = (
 };
 
 /** The profile is no longer configured: the kind is read off the certificate, and the rules of that kind remain. */
-const profileLike = ({ extendedKeyUsage }: Certificate): Profile => {
+const profileLike = ({ extendedKeyUsage, uris }: Certificate): Profile => {
   const client = extendedKeyUsage?.includes(EXTENDED_KEY_USAGE.clientAuth) === true;
   const server = extendedKeyUsage?.includes(EXTENDED_KEY_USAGE.serverAuth) === true;
-  return gone[client && server ? 'agent-spiffe' : server ? 'server' : 'agent'];
+  const person = uris.some((uri) => /^spiffe:\/\/[^/]+\/user\//.test(uri));
+  return gone[client && server ? 'agent-spiffe' : server ? 'server' : person ? 'console-user' : 'agent'];
 };
 
 const gone: Readonly<Record<ProfileKind, Profile>> = {
   agent: createProfile('gone', { kind: 'agent' }),
   'agent-spiffe': createProfile('gone', { kind: 'agent-spiffe' }),
   server: createProfile('gone', { kind: 'server' }),
+  'console-user': createProfile('gone', { kind: 'console-user' }),
 };

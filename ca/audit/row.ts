@@ -34,8 +34,10 @@ function foreignAgent(record: CertificateRecord, { uris, dnsNames, ipAddresses, 
   if (ca !== (role === 'ca')) return `agent: the row says ${shown(record.agent)}, the certificate is ${ca ? 'that of a CA' : 'not that of a CA'}`;
   if (role !== 'endEntity') return uris.length + dnsNames.length === 0 ? undefined : `agent: the row says ${shown(record.agent)}, the certificate has names of an agent or a server`;
   if (uris.length > 0) {
-    const expected = `spiffe://${trustDomain}/agent/${record.agent}`;
-    return uris[0] === expected ? undefined : `agent: the row says ${shown(record.agent)}, whose URI is ${expected}, the certificate has ${shown(uris[0] ?? '')}`;
+    // What stands between is the affair of the profile, which may have been changed since.
+    const [uri = ''] = uris;
+    const fits = uri.startsWith(`spiffe://${trustDomain}/`) && uri.endsWith(`/${record.agent}`);
+    return fits ? undefined : `agent: the row says ${shown(record.agent)}, whose URI is spiffe://${trustDomain}/…/${record.agent}, the certificate has ${shown(uri)}`;
   }
   // An address has many spellings; that there is one has to do.
   const named = isIP(record.agent) === 0 ? dnsNames.includes(record.agent.toLowerCase()) : ipAddresses.length > 0;

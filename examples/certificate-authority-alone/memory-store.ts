@@ -2,13 +2,14 @@
  * A store of one's own, in memory: what `CertificateAuthority` asks of a database. A real one answers
  * only once a change and its audit event are on disk together.
  */
-import type { AuditEvent, CaStore, CertificateRecord, CrlRecord, EnrollmentToken } from 'sallyport/ca';
+import type { AuditEvent, CaStore, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken } from 'sallyport/ca';
 import { CaError } from 'sallyport/ca';
 
 export function createMemoryStore(): CaStore & { readonly events: readonly AuditEvent[] } {
   const certificates = new Map<string, CertificateRecord>();
   const crls = new Map<string, CrlRecord>();
-  const tokens = new Map<string, EnrollmentToken & { spent: boolean }>();
+  const tokens = new Map<string, EnrollmentToken & { spentAt: Date | undefined }>();
+  const requests = new Map<string, CertificateRequest>();
   const events: AuditEvent[] = [];
   let changes = 0;
   const keyOf = ({ issuerId, serial }: { readonly issuerId: string; readonly serial: string }): string => `${issuerId}:${serial}`;
@@ -101,17 +102,55 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
       events.push(event);
     },
     insertToken: async (token, event) => {
-      tokens.set(token.secretHash, { ...token, spent: false });
+      tokens.set(token.secretHash, { ...token, spentAt: undefined });
       events.push(event);
     },
     spendToken: async (secretHash, at, event) => {
       const token = tokens.get(secretHash);
       if (token === undefined) return { outcome: 'unknown' };
-      if (token.spent) return { outcome: 'alreadySpent' };
+      if (token.spentAt !== undefined) return { outcome: 'alreadySpent' };
       if (token.expiresAt <= at) return { outcome: 'expired' };
-      token.spent = true;
+      token.spentAt = at;
       events.push(event(token));
       return { outcome: 'spent', token };
+    },
+    findToken: async (secretHash) => {
+      const token = tokens.get(secretHash);
+      return token && { token, spentAt: token.spentAt };
+    },
+    insertRequest: async (request, event, { maxPending, spend }) => {
+      if ([...requests.values()].filter(({ state }) => state === 'pending').length >= maxPending) return 'full';
+      if (spend !== undefined) {
+        const token = tokens.get(spend.secretHash);
+        if (token === undefined) return 'unknown';
+        if (token.spentAt !== undefined) return 'alreadySpent';
+        if (token.expiresAt <= request.createdAt) return 'expired';
+        token.spentAt = request.createdAt;
+        events.push(spend.event);
+      }
+      requests.set(request.id, request);
+      events.push(event);
+      return 'inserted';
+    },
+    findRequests: async (query) =>
+      [...requests.values()]
+        .filter((request) => (['id', 'agent', 'credentialHash', 'spkiHash'] as const).every((name) => query[name] === undefined || query[name] === request[name]) && (query.states === undefined || query.states.includes(request.state)) && (query.expiresBefore === undefined || request.expiresAt <= query.expiresBefore))
+        .slice(0, query.limit ?? 1_000),
+    changeRequest: async (id, from, { to, ...facts }, event) => {
+      const request = requests.get(id);
+      if (request === undefined || !from.states.includes(request.state) || (from.serial !== undefined && from.serial !== request.serial)) return undefined;
+      const changed = { ...request, ...facts, state: to };
+      requests.set(id, changed);
+      if (event !== undefined) events.push(event);
+      return changed;
+    },
+    expireRequests: async (at, event) => {
+      const expired = [...requests.values()].filter(({ state, expiresAt }) => (state === 'pending' || state === 'approved') && expiresAt <= at).map((request) => ({ ...request, state: 'expired' as const }));
+      for (const request of expired) {
+        requests.set(request.id, request);
+        events.push(event(request));
+      }
+      return expired;
     },
     recordEvent: async (event) => void events.push(event),
   };

@@ -10,7 +10,7 @@ import { createCheckpointSigner } from '../audit/checkpoint.ts';
 import type { CheckpointSigner } from '../audit/checkpoint.ts';
 import { keepCheckpoint } from '../audit/checkpoint-file.ts';
 import { formatDuration } from '../config/duration.ts';
-import { loadConfig } from '../config/load.ts';
+import { loadConfig, withoutUndefined } from '../config/load.ts';
 import type { Config } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { openStore } from '../store/open-store.ts';
@@ -124,13 +124,20 @@ export function authorityOptions(config: Config, store: Store, world: World): Au
     randomness: world.randomness,
     trustDomain,
     publicUrl,
-    profiles: Object.fromEntries(Object.entries(ca.profiles).map(([name, profile]) => [name, withoutUndefined(profile)])),
-    defaultTtl: inSeconds(ca.defaultTtl),
-    maxTtl: inSeconds(ca.maxTtl),
+    ...profileSettings(config),
     maxLivePerAgent: ca.maxLivePerAgent,
     ocsp: ca.ocsp,
+    requestExpiry: inSeconds(ca.requests.expiry),
+    maxPendingRequests: ca.requests.maxPending,
   };
 }
+
+/** What the profiles of an authority come from. */
+export const profileSettings = ({ ca }: Pick<Config, 'ca'>): Pick<AuthorityOptions, 'profiles' | 'defaultTtl' | 'maxTtl'> => ({
+  profiles: Object.fromEntries(Object.entries(ca.profiles).map(([name, profile]) => [name, withoutUndefined(profile)])),
+  defaultTtl: inSeconds(ca.defaultTtl),
+  maxTtl: inSeconds(ca.maxTtl),
+});
 
 export async function keepLatestCheckpoint(directory: string, store: Store): Promise<void> {
   const note = await store.audit.latestCheckpoint();
@@ -158,7 +165,3 @@ function inSeconds(millis: number): number {
   if (seconds < 1) throw new SallyportError('ERR_CONFIG_INVALID', `a certificate lifetime of ${formatDuration(millis)} is too short: one second is the least`);
   return seconds;
 }
-
-type WithoutUndefined<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
-
-const withoutUndefined = <T extends object>(object: T): WithoutUndefined<T> => Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as WithoutUndefined<T>;

@@ -8,6 +8,8 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['token', async () => (await import('./token.ts')).registerToken],
   ['enroll', async () => (await import('./enroll.ts')).registerEnroll],
   ['renew', async () => (await import('./renew.ts')).registerRenew],
+  ['requests', async () => (await import('./requests.ts')).registerRequests],
+  ['profiles', async () => (await import('./profiles.ts')).registerProfiles],
   ['serve', async () => (await import('./serve.ts')).registerServe],
   ['connect', async () => (await import('./connect.ts')).registerConnect],
   ['client-config', async () => (await import('./client-config.ts')).registerClientConfig],

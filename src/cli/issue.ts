@@ -27,6 +27,7 @@ interface IssueOptions {
   readonly out?: string;
   readonly host?: readonly string[];
   readonly allowRevoked?: boolean;
+  readonly email?: string;
 }
 
 export const registerIssue: RegisterCommand = (program, cli) => {
@@ -35,14 +36,15 @@ export const registerIssue: RegisterCommand = (program, cli) => {
     .description('issue a certificate; without --csr also make its key and a directory for sallyport connect')
     .argument('<name>', 'name of the agent, or host name for --profile server')
     .option('--ou <unit>', 'organizational unit; may be repeated', collect)
-    .option('--profile <profile>', 'agent, agent-spiffe, server or one of sallyport.yaml', 'agent')
+    .option('--profile <profile>', 'one of sallyport profiles list', 'agent')
     .option('--ttl <duration>', 'lifetime, such as 24h (default: that of the profile)')
     .option('--csr <file>', 'certificate signing request: only a certificate is made')
     .option('--out <dir>', 'directory to write to (default: ./<name>; with --csr: standard output)')
     .option('--host <host>', 'with --profile server: a further host name or address; may be repeated', collect)
+    .option('--email <address>', 'with a profile for people: email address in the certificate')
     .option('--allow-revoked', 'issue although this agent was revoked before')
     .addOption(passphraseOption());
-  common(command, ['sallyport issue agent-7 --ou analytics --out ./agent-7', 'sallyport issue agent-7 --ou analytics --ou reports --ttl 1h --json', 'sallyport issue agent-7 --csr agent-7.csr > agent-7.pem', 'sallyport issue mcp.acme.internal --profile server --host 10.0.0.5']);
+  common(command, ['sallyport issue agent-7 --ou analytics --out ./agent-7', 'sallyport issue agent-7 --ou analytics --ou reports --ttl 1h --json', 'sallyport issue agent-7 --csr agent-7.csr > agent-7.pem', 'sallyport issue mcp.acme.internal --profile server --host 10.0.0.5', 'sallyport issue alice --profile console-user --email alice@acme.example --out ./alice']);
   command.action(cli.action<IssueOptions>(issue));
 };
 
@@ -77,11 +79,12 @@ async function order(authority: CertificateAuthority, { io, args, options }: Cal
   const actor = `cli:${io.user}`;
   const ttl = options.ttl === undefined ? {} : { ttl: options.ttl };
   if (authority.profiles.get(options.profile)?.kind === 'server') {
+    if (options.email !== undefined) throw usage('a server certificate has no email address: leave out --email');
     if (options.ou !== undefined) throw usage('a server certificate has no organizational unit: leave out --ou');
     return authority.issueServer({ hosts: [name, ...(options.host ?? [])], profile: options.profile, actor, ...ttl, ...from });
   }
   if (options.host !== undefined) throw usage('--host is for --profile server: leave it out');
-  return authority.issue({ agent: name, organizationalUnits: options.ou ?? [], profile: options.profile, actor, onRevokedIdentity: options.allowRevoked === true ? 'allow' : 'deny', ...ttl, ...from });
+  return authority.issue({ agent: name, organizationalUnits: options.ou ?? [], profile: options.profile, actor, onRevokedIdentity: options.allowRevoked === true ? 'allow' : 'deny', ...(options.email === undefined ? {} : { email: options.email }), ...ttl, ...from });
 }
 
 async function issueWithKey(authority: CertificateAuthority, config: Config, call: Call<IssueOptions>, target: string): Promise<Written> {

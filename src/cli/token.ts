@@ -19,7 +19,7 @@ export const registerToken: RegisterCommand = (program, cli) => {
     .argument('<name>', 'name of the agent')
     .option('--ou <unit>', 'organizational unit of the certificate; may be repeated', collect)
     .option('--ttl <duration>', 'how long the token may be used', '15m')
-    .option('--profile <profile>', 'agent, agent-spiffe or one of sallyport.yaml', 'agent')
+    .option('--profile <profile>', 'one of sallyport profiles list, not for servers', 'agent')
     .option('--certificate-ttl <duration>', 'lifetime of the certificate (default: that of the profile)')
     .addOption(passphraseOption());
   common(create, ['sallyport token create agent-8 --ou analytics', 'sallyport token create agent-8 --ou analytics --ttl 1h --json']);

@@ -1,6 +1,8 @@
 /** Reads sallyport.yaml: the only file reader of the configuration. */
 import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
+import { CaError } from '../../ca/errors.ts';
+import { createProfile } from '../../ca/profile.ts';
 import { SallyportError } from '../errors.ts';
 import { formatListenAddress, isLoopback, isWildcardHost } from './listen-address.ts';
 import type { ListenAddress } from './listen-address.ts';
@@ -88,6 +90,15 @@ function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly 
     problems.push({ place: document.locate(path), path: formatPath(path), message });
   };
   if (config.ca.defaultTtl > config.ca.maxTtl) problem(['ca', 'defaultTtl'], 'is longer than ca.maxTtl: shorten it, or raise maxTtl');
+  for (const [name, profile] of Object.entries(config.ca.profiles)) {
+    try {
+      createProfile(name, withoutUndefined(profile));
+    } catch (error) {
+      if (!(error instanceof CaError)) throw error;
+      const { key, why } = error.facts;
+      problem(['ca', 'profiles', name, ...(key === undefined ? [] : [String(key)])], String(why ?? error.message));
+    }
+  }
   const taken = new Map<string, string>();
   for (const key of ['listen', 'public', 'enroll'] as const) {
     const address = config.gateway[key];
@@ -104,6 +115,11 @@ function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly 
   if (config.publicUrl !== undefined && config.gateway.public === false) problem(['publicUrl'], 'is set, but gateway.public is false: certificates would name an address where nothing answers');
   return problems;
 }
+
+type WithoutUndefined<T> = { [Key in keyof T]: Exclude<T[Key], undefined> };
+
+/** A key that is absent is not one that is undefined. */
+export const withoutUndefined = <T extends object>(object: T): WithoutUndefined<T> => Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as WithoutUndefined<T>;
 
 function completed(file: ConfigFile, directory: string): Config {
   const { listen, enroll } = file.gateway;

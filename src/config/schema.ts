@@ -7,6 +7,7 @@ import { parseDuration } from './duration.ts';
 import { parseListenAddress } from './listen-address.ts';
 
 const keyAlgorithms = ['p256', 'p384', 'ed25519', 'rsa2048', 'rsa3072', 'rsa4096', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const;
+const issuanceWays = ['operator', 'token', 'est', 'acme', 'renewal', 'api'] as const;
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 
 /** Type names for the reference, by schema. */
@@ -81,16 +82,30 @@ const gateway = z.strictObject({
   limits: limits.prefault({}).describe('Caps for each agent'),
 });
 
-/** Lifetimes are checked by the authority, which knows what fits together. */
+/** What fits together is checked by `contradictionsIn`, with the rules of the authority. */
 const profile = z.strictObject({
-  kind: z.enum(['agent', 'agent-spiffe', 'server'], { error: 'must be agent, agent-spiffe or server' }).describe('What the certificates are for: client, client and server, or server'),
+  kind: z.enum(['agent', 'agent-spiffe', 'server', 'console-user'], { error: 'must be agent, agent-spiffe, server or console-user' }).describe('What the certificates are for: clients, clients that also serve, servers, or people who administer'),
   defaultTtl: text().optional().describe('Lifetime when none is asked for'),
   maxTtl: text().optional().describe('Longest lifetime'),
+  minTtl: text().optional().describe('Shortest lifetime'),
   backdateSeconds: count(0, 3_600).optional().describe('How far notBefore lies in the past, for peers whose clock is slow'),
   keyAlgorithms: z.array(z.enum(keyAlgorithms)).optional().describe('Subject keys accepted'),
-  organizationalUnits: z.array(text()).optional().describe('Organizational units that may be granted'),
   organization: text().optional().describe('O attribute of every subject'),
+  names: z.array(text()).optional().describe('Names that may be granted, as patterns of the whole name with * for any characters'),
+  organizationalUnits: z.array(text()).optional().describe('Organizational units that may be granted, as patterns'),
+  requiredOrganizationalUnits: z.array(text()).optional().describe('Patterns each of which an organizational unit of the certificate must meet'),
+  spiffePath: text().optional().describe('Path of the SPIFFE ID of an agent, such as /agent/{name}, the default, or /ns/{ou}/{name}'),
+  dnsSuffixes: z.array(text()).optional().describe('Domains of a server, and the names below them'),
+  ipRanges: z.array(text()).optional().describe('Address ranges of a server, such as 10.0.0.0/8'),
+  emailDomains: z.array(text()).optional().describe('Domains of the email address of a console user'),
   status: z.enum(['crl', 'noRevAvail'], { error: 'must be crl or noRevAvail' }).optional().describe('noRevAvail: short-lived, RFC 9608, at most 7 days'),
+  mayIssue: z.array(z.enum(issuanceWays, { error: `must be some of ${issuanceWays.join(', ')}` })).optional().describe('Ways on which such a certificate may be issued: operator, token, est, acme, renewal, api. Default: all that its kind has'),
+  approval: z.enum(['none', 'required'], { error: 'must be none or required' }).optional().describe('required: a second person must approve before such a certificate is issued; renewals are not asked about'),
+});
+
+const requests = z.strictObject({
+  expiry: duration().prefault('7d').describe('Time a request for a certificate waits to be approved, and then to be collected'),
+  maxPending: count(1, 100_000).default(1_000).describe('Requests that may wait at once; more are refused'),
 });
 
 const ca = z.strictObject({
@@ -100,7 +115,8 @@ const ca = z.strictObject({
   serverTtl: duration().prefault('90d').describe('Lifetime of the gateway\'s own certificate'),
   maxLivePerAgent: count(1, 1_000).default(2).describe('Live certificates one agent may hold; two, so that a renewal overlaps'),
   ocsp: z.boolean('must be true or false').default(true).describe('Answer OCSP requests at /ocsp of the public listener, and staple such answers to the gateway\'s own certificate'),
-  profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe and server'),
+  requests: requests.prefault({}).describe('Certificates that a second person must approve'),
+  profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe, server, short-lived and console-user'),
 });
 
 const audit = z.strictObject({
@@ -185,7 +201,7 @@ export function configKeysAt(path: readonly PropertyKey[]): readonly string[] {
   if (first === 'upstreams' && path[2] === 'credential') return Object.keys(credential.shape);
   if (first === 'upstreams') return [...Object.keys(commandUpstream.shape), ...Object.keys(urlUpstream.shape)];
   if (first === 'gateway') return Object.keys(second === 'limits' ? limits.shape : gateway.shape);
-  if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : ca.shape);
+  if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : second === 'requests' ? requests.shape : ca.shape);
   if (first === 'audit') return Object.keys(audit.shape);
   return first === 'log' ? ['level'] : [];
 }

@@ -4,6 +4,7 @@ import { CaError } from '../../ca/errors.ts';
 import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
 import { createIntentBatch, createIssuedBatch, noIntent } from './issuance-batches.ts';
 import { certificatePages, matching, recordOfRow, textList } from './certificate-rows.ts';
+import { changeRequest, expireRequests, findRequests, insertRequest, unspendableBecause } from './certificate-requests.ts';
 import type { Database } from './database.ts';
 import { releaseCertificates, revokedPages, revokeCertificates } from './revocations.ts';
 import type { Schema, TokenTable } from './schema.ts';
@@ -156,15 +157,28 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
     spendToken: (secretHash, at, event) =>
       queue.run(async ({ tx, record }) => {
         const row = await tx.selectFrom('enrollment_token').selectAll().where('secret_hash', '=', secretHash).executeTakeFirst();
-        if (row === undefined) return { outcome: 'unknown' as const };
-        if (row.spent_at !== null) return { outcome: 'alreadySpent' as const };
-        if (row.expires_at <= at.getTime()) return { outcome: 'expired' as const };
+        const unspendable = unspendableBecause(row, at);
+        if (row === undefined || unspendable !== undefined) return { outcome: unspendable ?? 'unknown' };
         // Nobody came between: this transaction holds the write lock.
         await tx.updateTable('enrollment_token').set({ spent_at: at.getTime() }).where('secret_hash', '=', secretHash).execute();
         const token = tokenOfRow(row);
         record(event(token));
         return { outcome: 'spent' as const, token };
       }),
+
+    findToken: (secretHash) =>
+      reading(async (db) => {
+        const row = await db.selectFrom('enrollment_token').selectAll().where('secret_hash', '=', secretHash).executeTakeFirst();
+        return row && { token: tokenOfRow(row), spentAt: row.spent_at === null ? undefined : new Date(row.spent_at) };
+      }),
+
+    insertRequest: (request, event, options) => queue.run((change) => insertRequest(change, request, event, options)),
+
+    findRequests: (query) => reading((db) => findRequests(db, query)),
+
+    changeRequest: (id, from, to, event) => queue.run((change) => changeRequest(change, id, { from, to, event })),
+
+    expireRequests: (at, event) => queue.run((change) => expireRequests(change, at, event)),
 
     recordEvent: (event) =>
       queue.run(async ({ record }) => {
@@ -183,6 +197,7 @@ const rowOfToken = (token: EnrollmentToken): TokenTable => ({
   created_at: token.createdAt.getTime(),
   expires_at: token.expiresAt.getTime(),
   spent_at: null,
+  created_by: token.createdBy ?? null,
 });
 
 const tokenOfRow = (row: TokenTable): EnrollmentToken => ({
@@ -193,4 +208,5 @@ const tokenOfRow = (row: TokenTable): EnrollmentToken => ({
   ttlSeconds: row.ttl_seconds ?? undefined,
   createdAt: new Date(row.created_at),
   expiresAt: new Date(row.expires_at),
+  createdBy: row.created_by ?? undefined,
 });

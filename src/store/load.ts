@@ -88,6 +88,8 @@ const recordRestoration = async (tx: Transaction<Schema>, { backupAt, restoredAt
 };
 
 const expireTokens = async (tx: Transaction<Schema>, now: Date): Promise<number> => {
+  // Since the backup they may have been approved, issued and collected.
+  await tx.updateTable('certificate_request').set({ expires_at: now.getTime() }).where('state', 'in', ['pending', 'approved']).where('expires_at', '>', now.getTime()).execute();
   const { numUpdatedRows } = await tx.updateTable('enrollment_token').set({ expires_at: now.getTime() }).where('spent_at', 'is', null).where('expires_at', '>', now.getTime()).executeTakeFirstOrThrow();
   return Number(numUpdatedRows);
 };

@@ -86,6 +86,21 @@ const migrations: readonly Migration[] = [
         restored_at ${integer} NOT NULL PRIMARY KEY, backup_at ${integer} NOT NULL, crl_number_floor ${text} NOT NULL)${table}`,
     ],
   },
+  {
+    name: 'certificate requests that wait for approval',
+    statements: ({ integer, text, bytes, table }) => [
+      `ALTER TABLE enrollment_token ADD COLUMN created_by ${text}`,
+      `CREATE TABLE certificate_request (
+        id ${text} NOT NULL PRIMARY KEY, state ${text} NOT NULL, agent ${text} NOT NULL, profile ${text} NOT NULL, terms ${text} NOT NULL,
+        csr ${bytes} NOT NULL, spki_hash ${text} NOT NULL, credential_hash ${text} NOT NULL, created_at ${integer} NOT NULL, expires_at ${integer} NOT NULL,
+        decided_at ${integer}, decided_by ${text}, reason ${text}, issuer_id ${text}, serial ${text},
+        CHECK (state IN ('pending', 'approved', 'issued', 'collected', 'denied', 'expired')),
+        CHECK (state NOT IN ('approved', 'issued', 'collected') OR (issuer_id IS NOT NULL AND serial IS NOT NULL AND decided_by IS NOT NULL)))${table}`,
+      'CREATE INDEX certificate_request_by_credential ON certificate_request (credential_hash, spki_hash)',
+      'CREATE INDEX certificate_request_by_creation ON certificate_request (created_at, id)',
+      "CREATE INDEX certificate_request_open ON certificate_request (state, expires_at) WHERE state IN ('pending', 'approved')",
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;

@@ -1,5 +1,5 @@
 /** The tables, as Kysely sees them. Times are milliseconds since 1970; lists are JSON text. */
-import type { CertificateState, RevocationReason } from '../../ca/ports.ts';
+import type { CertificateState, RequestState, RevocationReason } from '../../ca/ports.ts';
 
 export interface CertificateTable {
   readonly issuer_id: string;
@@ -46,6 +46,26 @@ export interface TokenTable {
   readonly created_at: number;
   readonly expires_at: number;
   readonly spent_at: number | null;
+  readonly created_by: string | null;
+}
+
+/** `terms` is JSON: what only people and the authority read. */
+export interface RequestTable {
+  readonly id: string;
+  readonly state: RequestState;
+  readonly agent: string;
+  readonly profile: string;
+  readonly terms: string;
+  readonly csr: Uint8Array;
+  readonly spki_hash: string;
+  readonly credential_hash: string;
+  readonly created_at: number;
+  readonly expires_at: number;
+  readonly decided_at: number | null;
+  readonly decided_by: string | null;
+  readonly reason: string | null;
+  readonly issuer_id: string | null;
+  readonly serial: string | null;
 }
 
 export interface AuditEntryTable {
@@ -128,6 +148,7 @@ export interface Schema {
   certificate: CertificateTable;
   crl: CrlTable;
   enrollment_token: TokenTable;
+  certificate_request: RequestTable;
   audit_entry: AuditEntryTable;
   audit_head: AuditHeadTable;
   audit_checkpoint: AuditCheckpointTable;

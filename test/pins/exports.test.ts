@@ -34,6 +34,7 @@ it.each([
     'formatDuration',
     'generatePrivateKey',
     'hierarchyOf',
+    'issuanceWays',
     'keyAlgorithms',
     'loadHierarchy',
     'parseDuration',

@@ -1,0 +1,5 @@
+/**
+ * Who is behind an actor of the audit log: `cli:alice`, `cn:alice` and `spiffe://acme.internal/user/alice` are taken for
+ * one person. Two people who share a name are taken for one too, which only means that a third has to approve.
+ */
+export const personOf = (actor: string): string => actor.slice(Math.max(actor.lastIndexOf('/'), actor.lastIndexOf(':')) + 1).toLowerCase();
