@@ -4,6 +4,7 @@ import { CaError } from './errors.ts';
 import { certificateIssued } from './events.ts';
 import { issuerIn } from './issuer.ts';
 import type { Hierarchy } from './issuer.ts';
+import { lintParsed } from './lint.ts';
 import type { AuthorityRole } from './lint-rule.ts';
 import type { CertificateIntent, IssuerId } from './ports.ts';
 import type { Certificate } from './x509/certificate.ts';
@@ -20,8 +21,24 @@ export interface AuthorityEntry {
 
 /** Idempotent, and finishes what an interrupted run began. */
 export const recordAuthorities = async (hierarchy: Hierarchy, options: Pick<AuthorityOptions, 'store' | 'clock'>): Promise<void> => {
-  for (const { name, role, root, certificate, id } of hierarchy.issuers) await recordAuthority(certificate, { name, role, issuerId: issuerIn(hierarchy, root)?.id ?? id, actor: 'ca' }, options);
+  for (const { name, role, root, certificate, above, id } of hierarchy.issuers) {
+    const rootId = issuerIn(hierarchy, root)?.id ?? id;
+    await recordAuthority(certificate, { name, role, issuerId: above[0]?.spkiHash ?? rootId, actor: 'ca' }, options);
+    for (const [index, intermediate] of above.entries()) await recordAuthority(intermediate, { name: intermediateName(name, index), role: 'issuing', issuerId: above[index + 1]?.spkiHash ?? rootId, actor: 'ca' }, options);
+  }
   for (const { name, by, certificate } of hierarchy.crossCertificates) await recordAuthority(certificate, { name, role: 'cross', issuerId: issuerIn(hierarchy, by)?.id ?? certificate.spkiHash, actor: 'ca' }, options);
+};
+
+/** Its name in the inventory. */
+const intermediateName = (issuing: string, index: number): string => `${issuing}-above-${index + 1}`;
+
+/** Certificates from elsewhere stand in the inventory as such: they are not held to the rules of what is made here. */
+export const importedProfile = 'imported';
+
+const profileOf = (certificate: Certificate, role: AuthorityRole): string => {
+  // The issuer is not at hand; what depends on it is checked when the hierarchy is read.
+  const findings = lintParsed(certificate, { issuer: undefined, profile: role }).filter(({ rule }) => !['authorityKeyIdentifier', 'signatureAlgorithm'].includes(rule));
+  return findings.length === 0 ? role : importedProfile;
 };
 
 /** What stands in the store of a CA's certificate, also before it is signed. */
@@ -31,7 +48,7 @@ export const authorityIntent = (certificate: Certificate, { name, role, issuerId
   tbs: certificate.tbs,
   // No agent is named so: names have no colon.
   agent: `ca:${name}`,
-  profile: role,
+  profile: profileOf(certificate, role),
   subject: formatName(certificate.subject),
   commonName: nameAttributes(certificate.subject, 'CN')[0] ?? '',
   organizationalUnits: [],

@@ -1,5 +1,5 @@
 /** The certificate of a CA: filled in, linted, signed, linted again. */
-import { caTbs } from './issuance.ts';
+import { caTbs, issuerKeyIdentifier } from './issuance.ts';
 import type { PublishedAt, Validity } from './issuance.ts';
 import { lintCertificate, lintTbs, requireClean } from './lint.ts';
 import type { AuthorityRole } from './lint-rule.ts';
@@ -18,6 +18,10 @@ export interface AuthorityOrder {
   readonly by: { readonly certificate: Certificate; readonly signer: Signer } | undefined;
   readonly validity: Validity;
   readonly serial: Uint8Array;
+  /** Of a subordinate; that of the others is settled. */
+  readonly pathLen?: number | undefined;
+  /** Of a key that has one already. Default: derived from the key. */
+  readonly subjectKeyIdentifier?: Uint8Array | undefined;
   /** DER extension. */
   readonly nameConstraints?: Uint8Array | undefined;
   readonly publishedAt?: PublishedAt | undefined;
@@ -31,10 +35,10 @@ export interface SelfSigned extends Omit<AuthorityOrder, 'own' | 'by'> {
 }
 
 /** @throws CaError `ERR_CA_LINT` */
-export const signAuthority = async ({ role, subject, own, by, record, ...content }: AuthorityOrder | SelfSigned): Promise<Certificate> => {
+export const signAuthority = async ({ role, subject, own, by, record, pathLen, ...content }: AuthorityOrder | SelfSigned): Promise<Certificate> => {
   const signer = by?.signer ?? (own as Signer);
   const issuerName = by?.certificate.subjectNameDer ?? (subject instanceof Uint8Array ? subject : encodeName(subject));
-  const tbs = caTbs({ ...content, subject, issuerName, issuerSpki: signer.spki, issuerAlgorithm: signer.algorithm, spki: own.spki, pathLen: role === 'issuing' ? 0 : 1 });
+  const tbs = caTbs({ ...content, subject, issuerName, issuerKeyIdentifier: issuerKeyIdentifier(by?.certificate ?? { subjectKeyIdentifier: undefined, spki: own.spki }), issuerAlgorithm: signer.algorithm, spki: own.spki, pathLen: pathLenOf(role, pathLen) });
   const lint = { issuer: by?.certificate, profile: role };
   requireClean(lintTbs(tbs, lint));
   await record?.(tbs);
@@ -42,3 +46,5 @@ export const signAuthority = async ({ role, subject, own, by, record, ...content
   requireClean(lintCertificate(certificate.der, { ...lint, intended: tbs }));
   return certificate;
 };
+
+const pathLenOf = (role: AuthorityRole, wanted: number | undefined): number => (role === 'subordinate' ? (wanted ?? 0) : role === 'issuing' ? 0 : 1);

@@ -4,13 +4,13 @@ import { dirname } from 'node:path';
 import { writeDurably } from './durable-file.ts';
 import { CaError } from './errors.ts';
 import { crlPublished } from './events.ts';
+import { issuerKeyIdentifier } from './issuance.ts';
 import type { Issuer } from './issuer.ts';
 import type { CaStore, Clock, CrlRecord, RevocationReason, RevokedSerial } from './ports.ts';
 import { signatureAlgorithmFor } from './x509/algorithm.ts';
 import { assembleSigned } from './x509/certificate.ts';
 import { CrlEntryBuffer, encodeTbsCrl, parseCrl, verifyCrl } from './x509/crl.ts';
 import type { Crl, CrlEntryCursor } from './x509/crl.ts';
-import { keyIdentifierOf } from './x509/extension.ts';
 
 export interface CrlPublisherOptions {
   readonly issuer: Issuer;
@@ -125,7 +125,7 @@ export class CrlPublisher {
       thisUpdate,
       nextUpdate,
       crlNumber,
-      authorityKeyIdentifier: keyIdentifierOf(issuer.certificate.spki),
+      authorityKeyIdentifier: issuerKeyIdentifier(issuer.certificate),
       entries,
     });
     const der = assembleSigned(tbs, signatureAlgorithmFor(signer.algorithm), await signer.sign(tbs));

@@ -185,9 +185,9 @@ const caSubject = (name: string, role: string): DistinguishedName => [
 
 /** An issuer of a name, role and status, with the certificate it has now. */
 export const issuerOf = (listed: ListedIssuer, parts: { readonly path: readonly [Certificate, ...Certificate[]]; readonly root: Certificate; readonly signer: Signer | undefined }): Issuer => {
-  const [certificate] = parts.path;
+  const [certificate, ...above] = parts.path;
   const pem = pemOf(parts.path);
-  return { ...listed, id: spkiHashOf(certificate.spki), certificate, der: certificate.der, pem, chain: listed.role === 'root' ? pem : pem + pemOf([parts.root]), signer: parts.signer };
+  return { ...listed, id: spkiHashOf(certificate.spki), certificate, above, der: certificate.der, pem, chain: listed.role === 'root' ? pem : pem + pemOf([parts.root]), signer: parts.signer };
 };
 
 const refuseExisting = async (directory: string): Promise<void> => {

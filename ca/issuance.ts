@@ -72,7 +72,7 @@ export const endEntityTbs = (input: EndEntityInput): Uint8Array => {
       encodeKeyUsage(['digitalSignature']),
       encodeExtendedKeyUsage(profile.extendedKeyUsage),
       encodeSubjectKeyIdentifier(keyIdentifierOf(input.spki)),
-      encodeAuthorityKeyIdentifier(keyIdentifierOf(issuer.spki)),
+      encodeAuthorityKeyIdentifier(issuerKeyIdentifier(issuer)),
       ...(profile.kind === 'ocsp' ? [] : [encodeSubjectAltName(granted, granted.subject.length === 0 ? 'critical' : 'nonCritical')]),
       ...statusOf(profile, publishedAt),
     ],
@@ -94,7 +94,9 @@ export interface CaInput {
   readonly pathLen: number;
   readonly validity: Validity;
   readonly issuerName: Uint8Array;
-  readonly issuerSpki: Uint8Array;
+  readonly issuerKeyIdentifier: Uint8Array;
+  /** Default: derived from the key. */
+  readonly subjectKeyIdentifier?: Uint8Array | undefined;
   readonly issuerAlgorithm: KeyAlgorithm;
   /** DER extension. */
   readonly nameConstraints?: Uint8Array | undefined;
@@ -114,8 +116,8 @@ export const caTbs = (input: CaInput): Uint8Array =>
     extensions: [
       encodeBasicConstraints({ ca: true, pathLen: input.pathLen }),
       encodeKeyUsage(['keyCertSign', 'cRLSign']),
-      encodeSubjectKeyIdentifier(keyIdentifierOf(input.spki)),
-      encodeAuthorityKeyIdentifier(keyIdentifierOf(input.issuerSpki)),
+      encodeSubjectKeyIdentifier(input.subjectKeyIdentifier ?? keyIdentifierOf(input.spki)),
+      encodeAuthorityKeyIdentifier(input.issuerKeyIdentifier),
       ...(input.nameConstraints === undefined ? [] : [input.nameConstraints]),
       ...published(input.publishedAt),
     ],
@@ -139,6 +141,10 @@ export const validityOf = (now: Date, profile: Pick<Profile, 'name' | 'backdateS
   const notAfter = Math.min(start + ttlSeconds - 1, issuerEnd);
   return { notBefore: new Date(Math.max(start - profile.backdateSeconds, issuerStart) * 1_000), notAfter: new Date(notAfter * 1_000) };
 };
+
+/** RFC 5280 §4.2.1.1: the issuer's own, which a CA from elsewhere may have derived in another way. */
+export const issuerKeyIdentifier = ({ subjectKeyIdentifier, spki }: Pick<Certificate, 'subjectKeyIdentifier' | 'spki'>): Uint8Array =>
+  subjectKeyIdentifier === undefined ? keyIdentifierOf(spki) : Buffer.from(subjectKeyIdentifier, 'hex');
 
 /** Lower-case hex SHA-256 of a SubjectPublicKeyInfo: `spkiHash` and, for a CA's key, `IssuerId`. */
 export const spkiHashOf = (spki: Uint8Array): string => hash('sha256', spki, 'hex');

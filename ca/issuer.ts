@@ -23,6 +23,8 @@ export interface Issuer {
   /** The root above it; a root's own name. */
   readonly root: IssuerName;
   readonly certificate: Certificate;
+  /** Between it and its root, from below: those of an authority that was made elsewhere. */
+  readonly above: readonly Certificate[];
   readonly der: Uint8Array;
   /** Of itself, and of what stands between it and its root, if anything does. */
   readonly pem: string;
@@ -92,6 +94,9 @@ export const pathAbove = (hierarchy: Hierarchy, issuer: Issuer): { readonly pem:
     root = next;
   }
 };
+
+/** Every CA whose name constraints hold for what an issuer signs. */
+export const boundsOf = (hierarchy: Hierarchy, issuer: Issuer): readonly Certificate[] => [issuer.certificate, ...issuer.above, ...(issuer.role === 'root' ? [] : [issuerIn(hierarchy, issuer.root)?.certificate ?? issuer.certificate])];
 
 /** Certificates in PEM, one after the other. */
 export const pemOf = (certificates: readonly Certificate[]): string => certificates.map(({ der }) => encodePem('CERTIFICATE', der)).join('');

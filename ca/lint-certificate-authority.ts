@@ -11,11 +11,11 @@ export const certificateAuthorityRules: readonly LintRule[] = [
     check: ({ basicConstraints }) => (basicConstraints?.ca === true ? undefined : 'cA is not TRUE'),
   },
   {
-    // One step below the root and none below the issuing CA.
+    // One step below the root and none below the issuing CA; of one that is run elsewhere what was asked for.
     name: 'pathLen',
     citation: 'RFC 5280 §4.2.1.9',
     of: 'ca',
-    check: ({ basicConstraints }, { profile }) => (basicConstraints?.pathLen === (profile === 'issuing' ? 0 : 1) ? undefined : `pathLen is ${basicConstraints?.pathLen ?? 'absent'}`),
+    check: ({ basicConstraints }, { profile }) => (profile === 'subordinate' ? basicConstraints?.pathLen !== undefined : basicConstraints?.pathLen === (profile === 'issuing' ? 0 : 1)) ? undefined : `pathLen is ${basicConstraints?.pathLen ?? 'absent'}`,
   },
   {
     name: 'caKeyUsage',
@@ -34,7 +34,7 @@ export const certificateAuthorityRules: readonly LintRule[] = [
     name: 'selfIssued',
     citation: 'RFC 5280 §6.1',
     of: 'ca',
-    check: ({ issuerNameDer, subjectNameDer }, { profile }) => ((profile !== 'issuing') === equalBytes(issuerNameDer, subjectNameDer) ? undefined : 'issuer and subject do not fit the role'),
+    check: ({ issuerNameDer, subjectNameDer }, { profile }) => (profile === 'subordinate' || (profile !== 'issuing') === equalBytes(issuerNameDer, subjectNameDer) ? undefined : 'issuer and subject do not fit the role'),
   },
   {
     name: 'caWithoutNames',

@@ -75,14 +75,15 @@ export const commonRules: readonly LintRule[] = [
     name: 'subjectKeyIdentifier',
     citation: 'RFC 5280 §4.2.1.2',
     of: 'all',
-    check: ({ subjectKeyIdentifier, spki }) => (subjectKeyIdentifier === hex(keyIdentifierOf(spki)) ? undefined : 'not derived from the key'),
+    // A CA that is run elsewhere keeps the one that its own certificates name.
+    check: ({ subjectKeyIdentifier, spki }, { profile }) => (profile === 'subordinate' ? subjectKeyIdentifier !== undefined : subjectKeyIdentifier === hex(keyIdentifierOf(spki))) ? undefined : 'not derived from the key',
   },
   {
     name: 'authorityKeyIdentifier',
     citation: 'RFC 5280 §4.2.1.1',
     of: 'all',
     check: ({ authorityKeyIdentifier, subjectKeyIdentifier }, { issuer }) =>
-      authorityKeyIdentifier !== undefined && authorityKeyIdentifier === (issuer === undefined ? subjectKeyIdentifier : issuer.subjectKeyIdentifier) ? undefined : "not the issuer's key identifier",
+      authorityKeyIdentifier !== undefined && authorityKeyIdentifier === (issuer === undefined ? subjectKeyIdentifier : (issuer.subjectKeyIdentifier ?? hex(keyIdentifierOf(issuer.spki)))) ? undefined : "not the issuer's key identifier",
   },
   {
     name: 'keyAlgorithm',

@@ -2,8 +2,11 @@ import type { Granted } from './issuance.ts';
 import type { Profile } from './profile.ts';
 import type { Certificate } from './x509/certificate.ts';
 
-/** `cross`: the key of one root certified by another, under the name that both have. */
-export type AuthorityRole = 'root' | 'issuing' | 'cross';
+/**
+ * `cross`: the key of one root certified by another, under the name that both have. `subordinate`: the key
+ * of a CA that is run elsewhere.
+ */
+export type AuthorityRole = 'root' | 'issuing' | 'cross' | 'subordinate';
 
 export interface LintContext {
   /** Certificate of the issuer; undefined for a root looked at before it exists. */

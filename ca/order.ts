@@ -4,8 +4,9 @@ import { issueDurably } from './durable-issuance.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
 import { CaError } from './errors.ts';
 import { publishedAt } from './hierarchy.ts';
-import { pathAbove, rootsPem } from './issuer.ts';
+import { boundsOf, pathAbove, rootsPem } from './issuer.ts';
 import type { Hierarchy, Issuer } from './issuer.ts';
+import { checkNameBounds } from './name-bounds.ts';
 import { endEntityTbs, spkiHashOf, validityOf } from './issuance.ts';
 import type { Granted } from './issuance.ts';
 import type { CertificateIntent, Clock, Randomness, SerialHex } from './ports.ts';
@@ -57,6 +58,7 @@ export const fillOrder = async (order: Order, world: OrderWorld): Promise<Issued
   const signer = issuer.signer;
   if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
   const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer, { ocsp }) });
+  checkNameBounds(tbs, boundsOf(hierarchy, issuer));
   const intent: CertificateIntent = {
     issuerId: issuer.id,
     serial: serialToHex(serial),

@@ -2,6 +2,7 @@
 import { lintParsed } from '../lint.ts';
 import type { LintFinding } from '../lint.ts';
 import type { CertificateRecord } from '../ports.ts';
+import { importedProfile } from '../adoption.ts';
 import { createProfile, ocspProfile } from '../profile.ts';
 import type { Profile, ProfileKind } from '../profile.ts';
 import type { Certificate } from '../x509/certificate.ts';
@@ -26,13 +27,16 @@ export const rulesBroken = (
 ): RuleFindings => {
   const { issuer, profiles, live } = context;
   const role = roleOf(record);
-  const configured = role === 'ca' ? (record.profile === 'root' || record.profile === 'cross' ? record.profile : 'issuing') : role === 'ocsp' ? ocspProfile : profiles.get(record.profile);
+  if (role === 'ca' && record.profile === importedProfile) return { broken: [], outsideProfile: [] };
+  const configured = role === 'ca' ? (isOneOf(record.profile, ['root', 'cross', 'subordinate']) ? record.profile : 'issuing') : role === 'ocsp' ? ocspProfile : profiles.get(record.profile);
   const findings = lintParsed(certificate, { issuer, profile: configured ?? profileLike(certificate) });
   return {
     broken: findings.filter(({ rule }) => !changeable.has(rule)),
     outsideProfile: live && configured !== undefined ? findings.filter(({ rule }) => changeable.has(rule)) : [],
   };
 };
+
+const isOneOf = <Name extends string>(name: string, names: readonly Name[]): name is Name => (names as readonly string[]).includes(name);
 
 /** The profile is no longer configured: the kind is read off the certificate, and the rules of that kind remain. */
 const profileLike = ({ extendedKeyUsage, uris }: Certificate): Profile => {

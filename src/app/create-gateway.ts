@@ -6,7 +6,7 @@ import type { Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import type { Clock, Hierarchy, Randomness } from '../../ca/index.ts';
+import type { Clock, Hierarchy, IssuerId, Randomness } from '../../ca/index.ts';
 import { trustedOf } from '../../ca/issuer.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
@@ -160,7 +160,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
 
   let cutBefore = 0;
   const source = new StoreSource({
-    store: store.ca, changes: store.changes, issuers: authority.issuers.map(({ id }) => id), index, clock,
+    store: store.ca, changes: store.changes, issuers: revokersIn(authority), index, clock,
     onApplied: (change) => {
       // Before the change is acknowledged, so that nobody is told good once revoke has returned, nor revoked once release has.
       authority.ocsp?.forget(change);
@@ -240,7 +240,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const stopFollowing = authority.followHierarchy({
     // What is revoked of a CA is known before it is trusted, and it is trusted before it issues.
     async before(next) {
-      await source.follow(next.issuers.map(({ id }) => id));
+      await source.follow(revokersIn(next));
       trust = trustOf(next);
       await reloadIdentity();
     },
@@ -337,9 +337,16 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   };
 };
 
-/** Whoever is not retired. Of an issuing CA its own certificate alone: what may stand above it leads to no other. */
+/** Whoever is not retired. What stands between an issuing CA and its root vouches for it, and for nobody else. */
 const trustOf = (hierarchy: Hierarchy): TrustStore =>
-  new TrustStore({ issuing: trustedOf(hierarchy, 'issuing').map(({ der }) => der), roots: trustedOf(hierarchy, 'root').map(({ der }) => der) });
+  new TrustStore({
+    issuing: trustedOf(hierarchy, 'issuing').map(({ der }) => der),
+    intermediates: trustedOf(hierarchy, 'issuing').flatMap(({ above }) => above.map(({ der }) => der)),
+    roots: trustedOf(hierarchy, 'root').map(({ der }) => der),
+  });
+
+/** Whose revocations count: also those of CAs that are elsewhere, which come as CRLs. */
+const revokersIn = ({ issuers }: Pick<Hierarchy, 'issuers'>): readonly IssuerId[] => [...new Set(issuers.flatMap(({ id, above }) => [id, ...above.map(({ spkiHash }) => spkiHash)]))];
 
 /** Node 24.21.0 leaks about 5 KB of native memory for each handshake with a client certificate. */
 const leakingRuntimes: ReadonlySet<string> = new Set(['v24.21.0']);

@@ -169,10 +169,10 @@ export class ConnectionRegistry {
     }
   }
 
-  /** A revoked serial may be that of an issuing CA. */
-  #cutBelow(rootId: IssuerId, serial: SerialHex): void {
+  /** A revoked serial may be that of an issuing CA, or of one above it. */
+  #cutBelow(issuerId: IssuerId, serial: SerialHex): void {
     for (const [first] of this.#byCertificate.values()) {
-      if (first !== undefined && first.issuer.rootId === rootId && first.issuer.certificate.serial === serial) {
+      if (first !== undefined && first.issuer.certified.some((each) => each.issuerId === issuerId && each.serial === serial)) {
         this.recheck();
         return;
       }

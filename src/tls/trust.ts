@@ -2,7 +2,7 @@
  * Whom we believe: pinned issuing CAs, each under a root. A value: a change of trust is a new
  * `TrustStore`, handed to `TlsListener.reload`.
  */
-import type { IssuerId } from '../../ca/ports.ts';
+import type { IssuerId, SerialHex } from '../../ca/ports.ts';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { namesEqual } from '../../ca/x509/name.ts';
@@ -13,8 +13,12 @@ export interface TrustedIssuer {
   /** Lower-case hex SHA-256 of the issuing CA's SubjectPublicKeyInfo. */
   readonly issuerId: IssuerId;
   readonly certificate: Certificate;
+  /** Between it and the root, from below. */
+  readonly above: readonly Certificate[];
   readonly root: Certificate;
   readonly rootId: IssuerId;
+  /** It and those above it, each under the CA that certified it, and would revoke it. */
+  readonly certified: readonly { readonly issuerId: IssuerId; readonly serial: SerialHex }[];
 }
 
 /** PEM text with one or more certificates, or one certificate in DER. */
@@ -23,6 +27,8 @@ export type CertificateSource = string | Uint8Array;
 export interface TrustOptions {
   /** CAs whose end entities may connect. A root belongs here only when it signs end entities itself. */
   readonly issuing: readonly CertificateSource[];
+  /** CAs between them and a root. Nobody may connect on their word alone. */
+  readonly intermediates?: readonly CertificateSource[] | undefined;
   /** Trust anchors above them. */
   readonly roots: readonly CertificateSource[];
 }
@@ -36,19 +42,22 @@ export class TrustStore {
   constructor(options: TrustOptions) {
     const roots = options.roots.flatMap(certificatesOf);
     const issuing = options.issuing.flatMap(certificatesOf);
+    const intermediates = (options.intermediates ?? []).flatMap(certificatesOf);
     if (issuing.length === 0) throw new SallyportError('ERR_CONFIG_INVALID', 'no issuing CA is trusted: name at least one, otherwise nobody can connect');
     this.issuers = issuing.map((certificate) => {
       checkAuthority(certificate);
-      const root = roots.find((candidate) => isIssuedBy(certificate, candidate));
-      if (root === undefined) {
+      const path = pathTo(certificate, roots, intermediates);
+      if (path === undefined) {
         throw new SallyportError('ERR_CONFIG_INVALID', 'an issuing CA was not signed by any of the roots: add its root certificate', {
           facts: { thumbprint: certificate.thumbprint },
         });
       }
-      checkAuthority(root);
-      return { issuerId: certificate.spkiHash, certificate, root, rootId: root.spkiHash };
+      const { above, root } = path;
+      for (const authority of [...above, root]) checkAuthority(authority);
+      const certified = [certificate, ...above].map(({ serial }, index) => ({ issuerId: above[index]?.spkiHash ?? root.spkiHash, serial }));
+      return { issuerId: certificate.spkiHash, certificate, above, root, rootId: root.spkiHash, certified };
     });
-    const distinct = new Map([...issuing, ...roots].map((certificate) => [certificate.thumbprint, certificate]));
+    const distinct = new Map([...issuing, ...this.issuers.flatMap(({ above }) => above), ...roots].map((certificate) => [certificate.thumbprint, certificate]));
     this.authorities = [...distinct.values()].map((certificate) => encodePem('CERTIFICATE', certificate.der));
   }
 
@@ -74,6 +83,22 @@ const checkAuthority = (certificate: Certificate): void => {
       facts: { thumbprint: certificate.thumbprint },
     });
   }
+};
+
+/** More CAs than any hierarchy has. */
+const MAX_ABOVE = 6;
+
+const pathTo = (certificate: Certificate, roots: readonly Certificate[], intermediates: readonly Certificate[]): { readonly above: readonly Certificate[]; readonly root: Certificate } | undefined => {
+  const above: Certificate[] = [];
+  for (let below = certificate; above.length <= MAX_ABOVE; ) {
+    const root = roots.find((candidate) => isIssuedBy(below, candidate));
+    if (root !== undefined) return { above, root };
+    const next = intermediates.find((candidate) => !above.includes(candidate) && isIssuedBy(below, candidate));
+    if (next === undefined) return undefined;
+    above.push(next);
+    below = next;
+  }
+  return undefined;
 };
 
 const isIssuedBy = (certificate: Certificate, issuer: Certificate): boolean => {

@@ -12,7 +12,7 @@ import { SallyportError } from '../errors.ts';
 import type { GateErrorCode } from '../errors.ts';
 import { principalOf } from '../identity/principal-of.ts';
 import type { Principal } from '../identity/principal.ts';
-import type { RevocationIndex, RevocationStatus } from '../revocation/revocation-index.ts';
+import type { RevocationEntry, RevocationIndex, RevocationStatus } from '../revocation/revocation-index.ts';
 import { codeOfOpensslError } from './openssl-verdict.ts';
 import { profileProblem } from './peer-profile.ts';
 import type { TrustStore, TrustedIssuer } from './trust.ts';
@@ -85,8 +85,8 @@ export const statusProblem = (
   if (now >= expiryOf(certificate, issuer)) {
     return new SallyportError('ERR_PEER_EXPIRED', 'the client certificate has expired: renew it', { facts: { ...facts, notAfter: certificate.notAfter.toISOString() } });
   }
-  // The root's word on the issuing CA, when the index has it.
-  const above = checks.index.lookup(issuer.rootId, issuer.certificate.serial);
+  // The word of those above on the issuing CA, when the index has it.
+  const above = revokedAbove(issuer, checks);
   if (above !== undefined) {
     return new SallyportError('ERR_PEER_REVOKED', 'the issuing CA of the client certificate was revoked: issue from another', { facts: { ...facts, reason: above.reason } });
   }
@@ -103,9 +103,17 @@ export const statusProblem = (
   return undefined;
 };
 
+const revokedAbove = ({ certified }: TrustedIssuer, { index }: Pick<PeerChecks, 'index'>): RevocationEntry | undefined => {
+  for (const { issuerId, serial } of certified) {
+    const entry = index.lookup(issuerId, serial);
+    if (entry !== undefined) return entry;
+  }
+  return undefined;
+};
+
 /** Unix milliseconds of the first instant at which the path is no longer valid; notAfter is inclusive (RFC 5280 §4.1.2.5), to the second. */
 export const expiryOf = (certificate: Certificate, issuer: TrustedIssuer): number =>
-  Math.min(certificate.notAfter.getTime(), issuer.certificate.notAfter.getTime(), issuer.root.notAfter.getTime()) + 1000;
+  Math.min(certificate.notAfter.getTime(), issuer.certificate.notAfter.getTime(), issuer.root.notAfter.getTime(), ...issuer.above.map(({ notAfter }) => notAfter.getTime())) + 1000;
 
 const unknownWords: Readonly<Record<Extract<RevocationStatus, { status: 'unknown' }>['because'], string>> = {
   noSource: 'nothing says which certificates of this issuer are revoked: configure a source of revocations for it',
@@ -161,7 +169,7 @@ const readCandidate = (facts: PeerFacts, { trust, clock }: PeerChecks): Candidat
   }
   const now = clock.now().getTime();
   const { certificate, issuer } = candidate;
-  for (const { notBefore } of [certificate, issuer.certificate, issuer.root]) {
+  for (const { notBefore } of [certificate, issuer.certificate, ...issuer.above, issuer.root]) {
     if (now < notBefore.getTime()) throw new Refusal('ERR_PEER_NOT_YET_VALID', 'the client certificate is not yet valid: check both clocks', candidate);
   }
   if (now >= expiryOf(certificate, issuer)) throw new Refusal('ERR_PEER_EXPIRED', 'the client certificate has expired: renew it', candidate);
