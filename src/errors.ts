@@ -22,9 +22,13 @@ export type GateErrorCode =
   | 'ERR_PEER_REVOKED'
   | 'ERR_PEER_PROFILE'
   | 'ERR_PEER_ISSUER'
+  | 'ERR_PEER_IDENTITY'
   | 'ERR_PEER_UNKNOWN_SERIAL'
   | 'ERR_PEER_STATUS_UNKNOWN'
   | 'ERR_PEER_HANDSHAKE'
+  // What other authorities publish
+  | 'ERR_TRUST_FETCH'
+  | 'ERR_TRUST_BUNDLE'
   // HTTP in front of MCP
   | 'ERR_HTTP_PATH'
   | 'ERR_HTTP_METHOD'
@@ -195,9 +199,12 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_PEER_REVOKED: row(403, -32001, 3, 'the client certificate was revoked'),
   ERR_PEER_PROFILE: row(403, -32001, 3, 'the certificate is not a client certificate'),
   ERR_PEER_ISSUER: row(403, -32001, 3, 'the client certificate is not trusted'),
+  ERR_PEER_IDENTITY: row(403, -32001, 3, 'the client certificate names nobody who may connect'),
   ERR_PEER_UNKNOWN_SERIAL: row(403, -32001, 3, 'the client certificate is not trusted'),
   ERR_PEER_STATUS_UNKNOWN: row(403, -32001, 3, 'the status of the client certificate cannot be established'),
   ERR_PEER_HANDSHAKE: row(403, -32001, 3, 'the handshake failed'),
+  ERR_TRUST_FETCH: row(502, -32603, 1, 'what another authority publishes could not be fetched'),
+  ERR_TRUST_BUNDLE: row(502, -32603, 3, 'the trust bundle of another authority cannot be used'),
   ERR_HTTP_PATH: row(404, -32600, 1, 'not found'),
   ERR_HTTP_METHOD: row(405, -32600, 1, 'method not allowed'),
   ERR_HTTP_HOST: row(403, -32600, 3, 'host not allowed'),

@@ -23,7 +23,7 @@ const policyText = (): string => {
 
 const principal: Principal = {
   id: 'spiffe://bench.example/agent/analytics/7',
-  subject: 'CN=agent-7,OU=analytics',
+  trust: 'own', subject: 'CN=agent-7,OU=analytics',
   commonName: 'agent-7',
   organizations: ['Bench'],
   organizationalUnits: ['analytics', 'unit-3', 'unit-150'],

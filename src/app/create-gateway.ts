@@ -36,6 +36,7 @@ import { readPolicy, reportPolicyFindings } from './policy-file.ts';
 import { publicHandler } from './public-handler.ts';
 import { ServerCertificate } from './server-certificate.ts';
 import { readServerIdentity } from './server-identity.ts';
+import { TrustAnchors } from './trust-anchors.ts';
 import { needsIdentityKey, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSource } from './upstreams.ts';
 import { watchFiles } from './watch-files.ts';
@@ -128,7 +129,8 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   await assertOwnerWritesAlone(join(config.directory, configFileName));
   await assertOwnerWritesAlone(config.policyFile);
   const policy = await readPolicy(config.policyFile);
-  reportPolicyFindings(policy, [...sources.keys()], logger);
+  const named = { upstreams: [...sources.keys()], trusts: [...config.trust.keys()] };
+  reportPolicyFindings(policy, named, logger);
   for (const { key: setting, message } of config.findings) logger.warn({ setting, finding: message }, 'configuration finding');
   const ownCertificate = new ServerCertificate({ directory: config.directory, passphrase, authority, ttl: config.ca.serverTtl, clock, randomness, logger });
   await ownCertificate.renew();
@@ -140,7 +142,10 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     onAvailability: (error) => (error === undefined ? logger.info({}, 'audit log can be written again') : logger.error({ error }, 'audit log cannot be written: nothing is allowed until it can')),
   });
   const index = new RevocationIndex({ randomness });
-  let trust = trustOf(authority.hierarchy);
+  const foreign = await TrustAnchors.open(config, { index, clock, randomness, log: logger, record: (event) => audit.enqueue(event) });
+  // Nobody enrolls or renews here on the word of another authority.
+  let ownTrust = trustOf(authority.hierarchy);
+  let trust = ownTrust.with(foreign.anchors);
   const known = { store: store.ca, clock, onError: (error: unknown, serial: string) => logger.warn({ error, serial }, 'first use could not be recorded') };
   const nodeId = randomUUID();
   const acknowledge = (seq: number, facts: { readonly connectionsCut: number; readonly millis: number }): void => {
@@ -155,6 +160,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, aggregate: config.gateway.aggregate, auditArguments: config.audit.arguments,
     toolWatch, sealingKey: await sealingKeyOf(config.directory, { passphrase, randomness }),
     isKnown: (issuerId, serial, thumbprint) => isKnownCertificate(known, issuerId, serial, thumbprint),
+    askStatus: (certificate, issuer) => foreign.ask(certificate, issuer), onBorrowedTime: (certificate, issuer) => foreign.borrowed(certificate, issuer),
     clock, randomness, log: logger,
   });
 
@@ -194,7 +200,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const enrollmentServer = createEnrollmentServer({
     // The agent pins the root by its hash, so it must be shown.
     identity: { ...enrollmentIdentity, cert: withRoot(enrollmentIdentity) },
-    trust: () => trust, index, clock, minVersion: config.gateway.minTlsVersion,
+    trust: () => ownTrust, index, clock, minVersion: config.gateway.minTlsVersion,
     routes: enrollmentRoutes({
       authority,
       places: () => ({ gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, enrollment: addresses.enrollUrl ?? '' }),
@@ -212,17 +218,27 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       if (next.revision === gateway.gate.policy.revision) return;
       gateway.gate.replacePolicy(next);
       audit.enqueue({ action: 'policy.loaded', outcome: 'done', time: clock.now(), actor: 'gateway', detail: { revision: next.revision, file: next.file } });
-      reportPolicyFindings(next, [...sources.keys()], logger);
+      reportPolicyFindings(next, named, logger);
       logger.info({ revision: next.revision }, 'policy reloaded');
     } catch (error) {
       logger.error({ error }, 'policy could not be reloaded: the last good one stays in force');
     }
   };
+  /** Where a CA of others turns out to be ours, ours goes on without them. */
+  const withForeign = (own: TrustStore, last: TrustStore): TrustStore => {
+    try {
+      return own.with(foreign.anchors);
+    } catch (error) {
+      logger.error({ error }, 'certificates of other authorities cannot be trusted beside ours: the last good ones stay, or none');
+      return last.ownIssuersAre(own) ? last : own;
+    }
+  };
   const reloadIdentity = async (): Promise<void> => {
     try {
       const identity = await readServerIdentity(config.directory, passphrase);
+      trust = withForeign(ownTrust, trust);
       gateway.listener.reload({ ...identity, trust });
-      enrollmentServer.setSecureContext({ ...identity, cert: withRoot(identity), ca: [...trust.authorities], minVersion: config.gateway.minTlsVersion });
+      enrollmentServer.setSecureContext({ ...identity, cert: withRoot(identity), ca: [...ownTrust.authorities], minVersion: config.gateway.minTlsVersion });
     } catch (error) {
       logger.error({ error }, 'server certificate could not be reloaded: the last good one stays in use');
     }
@@ -241,7 +257,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     // What is revoked of a CA is known before it is trusted, and it is trusted before it issues.
     async before(next) {
       await source.follow(revokersIn(next));
-      trust = trustOf(next);
+      ownTrust = trustOf(next);
       await reloadIdentity();
     },
     after() {
@@ -252,6 +268,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       });
     },
   });
+  foreign.start({ inUse: () => gateway.listener.connections.certificates(), onChange: () => void reload() });
   const stopWatching: (() => void | Promise<void>)[] = [];
   const watch = (): void => {
     const { serverCertificate, serverKey, hierarchy } = filesIn(config.directory);
@@ -323,6 +340,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       await gateway.close(closing);
       await closeServer(publicServer);
       await source.close();
+      foreign.close();
       await toolWatch.close().catch((error: unknown) => logger.error({ error }, 'what was seen of the tools last could not be recorded'));
       audit.enqueue({ action: 'gateway.stopped', outcome: 'done', time: clock.now(), actor: 'gateway', detail: { node: nodeId } });
       try {

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { SallyportError } from '../errors.ts';
-import { unknownUpstreams } from '../policy/findings.ts';
+import { unknownTrusts, unknownUpstreams } from '../policy/findings.ts';
 import { parsePolicy } from '../policy/load.ts';
 import type { Policy } from '../policy/policy.ts';
 
@@ -17,6 +17,6 @@ export const readPolicy = async (file: string): Promise<Policy> => {
   return parsePolicy(text, { file });
 };
 
-export const reportPolicyFindings = (policy: Policy, upstreams: readonly string[], logger: Logger): void => {
-  for (const { kind, path, message } of [...policy.findings, ...unknownUpstreams(policy, upstreams)]) logger.warn({ kind, path, finding: message }, 'policy finding');
+export const reportPolicyFindings = (policy: Policy, { upstreams, trusts }: { readonly upstreams: readonly string[]; readonly trusts: readonly string[] }, logger: Logger): void => {
+  for (const { kind, path, message } of [...policy.findings, ...unknownUpstreams(policy, upstreams), ...unknownTrusts(policy, trusts)]) logger.warn({ kind, path, finding: message }, 'policy finding');
 };

@@ -10,6 +10,8 @@ import { formatProblem, problemsOf } from './problems.ts';
 import type { Problem } from './problems.ts';
 import { configKeysAt, configSchema } from './schema.ts';
 import type { ConfigFile, UpstreamConfig } from './schema.ts';
+import { trustContradictions, trustFindings } from './trust-rules.ts';
+import type { TrustAnchorConfig } from './trust-schema.ts';
 import { upstreamContradictions, upstreamFindings } from './upstream-rules.ts';
 import { YamlProblem, formatPath, parseYamlDocument } from './yaml-document.ts';
 import type { ValuePath, YamlDocument } from './yaml-document.ts';
@@ -17,7 +19,7 @@ import type { ValuePath, YamlDocument } from './yaml-document.ts';
 export const configFileName = 'sallyport.yaml';
 
 /** Durations (`ca.defaultTtl` and the like) are milliseconds here. */
-export interface Config extends Omit<ConfigFile, 'gateway' | 'upstreams'> {
+export interface Config extends Omit<ConfigFile, 'gateway' | 'upstreams' | 'trust'> {
   /** The data directory, absolute. */
   readonly directory: string;
   readonly gateway: Omit<ConfigFile['gateway'], 'url' | 'enrollUrl' | 'allowedHosts'> & {
@@ -28,6 +30,7 @@ export interface Config extends Omit<ConfigFile, 'gateway' | 'upstreams'> {
     readonly allowedHosts: readonly string[];
   };
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
+  readonly trust: ReadonlyMap<string, TrustAnchorConfig>;
   /** Absolute. */
   readonly policyFile: string;
   /** With the SQLite file absolute. */
@@ -112,6 +115,7 @@ function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly 
   for (const [name, upstream] of Object.entries(config.upstreams)) {
     if ('url' in upstream) for (const { key, message } of upstreamContradictions(upstream, config.gateway)) problem(['upstreams', name, ...key], message);
   }
+  for (const { key, message } of trustContradictions(config.trust, config.trustDomain)) problem(['trust', ...key], message);
   if (config.publicUrl !== undefined && config.gateway.public === false) problem(['publicUrl'], 'is set, but gateway.public is false: certificates would name an address where nothing answers');
   return problems;
 }
@@ -130,6 +134,7 @@ function completed(file: ConfigFile, directory: string): Config {
     directory,
     gateway: { ...file.gateway, url, enrollUrl, allowedHosts: file.gateway.allowedHosts ?? hostsOf([url, enrollUrl], listen) },
     upstreams: new Map(Object.entries(file.upstreams)),
+    trust: new Map(Object.entries(file.trust)),
     policyFile: resolve(directory, file.policy),
     storeUrl: absoluteStore(file.store, directory),
     findings: findingsOf(file),
@@ -161,6 +166,7 @@ function findingsOf(config: ConfigFile): readonly ConfigFinding[] {
   for (const [name, upstream] of Object.entries(config.upstreams)) {
     if ('url' in upstream) for (const message of upstreamFindings(upstream)) findings.push({ key: `upstreams.${name}`, message });
   }
+  findings.push(...trustFindings(config.trust));
   if (config.audit.arguments === 'full') findings.push({ key: 'audit.arguments', message: 'the audit log keeps tool arguments in full, secrets in them included' });
   return findings;
 }

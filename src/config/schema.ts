@@ -3,28 +3,13 @@
  * The reference in the documentation is generated from this file (`configReference`).
  */
 import { z } from 'zod';
-import { parseDuration } from './duration.ts';
 import { parseListenAddress } from './listen-address.ts';
+import { count, duration, httpUrl, text, typeNames } from './schema-parts.ts';
+import { trustAnchor, trustKeysAt, trustName } from './trust-schema.ts';
 
 const keyAlgorithms = ['p256', 'p384', 'ed25519', 'rsa2048', 'rsa3072', 'rsa4096', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const;
 const issuanceWays = ['operator', 'token', 'est', 'acme', 'renewal', 'api'] as const;
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
-
-/** Type names for the reference, by schema. */
-const typeNames = z.registry<{ readonly type: string }>();
-
-const duration = () =>
-  z
-    .string('must be a duration such as 24h or 15m')
-    .transform((text, context) => {
-      const millis = parseDuration(text);
-      if (millis === undefined || millis === 0) {
-        context.addIssue('must be a duration such as 24h or 15m (ms, s, m, h, d)');
-        return z.NEVER;
-      }
-      return millis;
-    })
-    .register(typeNames, { type: 'duration' });
 
 const listenAddress = () =>
   z
@@ -39,21 +24,8 @@ const listenAddress = () =>
     })
     .register(typeNames, { type: 'host:port' });
 
-const httpUrl = (protocols: readonly string[], what: string) =>
-  z
-    .string(`must be ${what}`)
-    .refine((text) => {
-      const url = URL.parse(text);
-      return url !== null && protocols.includes(url.protocol) && url.username === '' && url.password === '' && url.hash === '';
-    }, `must be ${what}, without user name and fragment`)
-    .transform((text) => text.replace(/\/+$/, ''))
-    .register(typeNames, { type: 'URL' });
-
 const hostName = z.string().regex(/^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)$/, 'must be a lower-case host name without port');
 const origin = z.string().refine((text) => URL.parse(text)?.origin === text, 'must be an origin such as https://app.example');
-const count = (least: number, most: number) => z.int('must be a whole number').min(least, `must be at least ${least}`).max(most, `must be at most ${most}`);
-const text = () => z.string('must be a text: quote it');
-
 const limits = z.strictObject({
   bodyBytes: count(1_024, 1_073_741_824).default(4 * 1024 * 1024).describe('Longest request body in octets; more is answered 413'),
   bodyTimeoutMs: count(100, 3_600_000).default(10_000).describe('Time a peer has to send a request body; then 408'),
@@ -182,6 +154,7 @@ export const configSchema = z.strictObject({
   ca: ca.prefault({}).describe('What is issued'),
   store: text().regex(/^(sqlite:.+|postgres(ql)?:\/\/.+)$/, 'must be sqlite:<file>, or postgres://…').default('sqlite:sallyport.db').describe('Where certificates, tokens and the audit log are kept: sqlite:<file relative to the data directory>, or postgres://…'),
   policy: text().min(1).default('policy.yaml').describe('The policy file, relative to the data directory'),
+  trust: z.union([z.record(trustName, trustAnchor), z.null().transform(() => ({}))], { error: 'must be a map of names to anchors' }).default({}).describe('CAs of others whose certificates may connect beside ours (docs/trust.md)'),
   audit: audit.prefault({}).describe('The audit log'),
   upstreams: z.union([z.record(upstreamName, upstream), z.null().transform(() => ({}))], { error: 'must be a map of names to upstreams' }).default({}).describe('MCP servers behind the gateway. One alone is served at /mcp, several at /<name>/mcp'),
   log: z.strictObject({ level: z.enum(logLevels, { error: `must be one of ${logLevels.join(', ')}` }).default('info').describe('Least severe log level written') }).prefault({}).describe('The log, on standard error'),
@@ -202,6 +175,7 @@ export function configKeysAt(path: readonly PropertyKey[]): readonly string[] {
   if (first === 'upstreams') return [...Object.keys(commandUpstream.shape), ...Object.keys(urlUpstream.shape)];
   if (first === 'gateway') return Object.keys(second === 'limits' ? limits.shape : gateway.shape);
   if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : second === 'requests' ? requests.shape : ca.shape);
+  if (first === 'trust') return trustKeysAt(path.slice(2));
   if (first === 'audit') return Object.keys(audit.shape);
   return first === 'log' ? ['level'] : [];
 }
@@ -220,6 +194,7 @@ export function configReference(): readonly ConfigReferenceRow[] {
   return [
     ...rowsOf(configSchema, ''),
     ...rowsOf(profile, 'ca.profiles.<name>.'),
+    ...rowsOf(trustAnchor, 'trust.<name>.'),
     ...rowsOf(commandUpstream, 'upstreams.<name>.'),
     ...rowsOf(urlUpstream, 'upstreams.<name>.'),
   ].toSorted((a, b) => topLevel(a.key) - topLevel(b.key));

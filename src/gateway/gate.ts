@@ -4,6 +4,7 @@ import type { AuditEvent, Clock } from '../../ca/ports.ts';
 import { canonicalJson } from '../audit/entry.ts';
 import { SallyportError } from '../errors.ts';
 import type { GateErrorCode } from '../errors.ts';
+import { agentName } from '../identity/principal.ts';
 import type { Principal } from '../identity/principal.ts';
 import { hasLookAlikes } from '../mcp/look-alike.ts';
 import { actionsOf } from '../mcp/method-table.ts';
@@ -190,7 +191,7 @@ export class Gate {
 /** Who asked, in the audit log's terms. */
 export const whoOf = (caller: Caller): Pick<AuditEvent, 'actor' | 'agent' | 'subject' | 'serial' | 'issuer' | 'thumbprint' | 'upstream' | 'session' | 'address'> => ({
   actor: caller.principal.id,
-  agent: caller.principal.commonName,
+  agent: agentName(caller.principal),
   subject: caller.principal.subject,
   serial: caller.principal.serial,
   issuer: caller.principal.issuerId,

@@ -12,6 +12,7 @@ import { AggregateGate } from './aggregate/aggregate-gate.ts';
 import { AggregateUpstream } from './aggregate/aggregate-upstream.ts';
 import { memberOf } from './aggregate/member.ts';
 import { aggregateName, aggregatePath, endpointPath, namedPath } from '../config/endpoint-path.ts';
+import { agentName } from '../identity/principal.ts';
 import type { Principal } from '../identity/principal.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { RevocationIndex } from '../revocation/revocation-index.ts';
@@ -80,6 +81,8 @@ export interface GatewayParts {
   /** How tools are defined, and whether they changed. Absent: a policy that depends on it grants no tool. */
   readonly toolWatch?: ToolWatch | undefined;
   readonly isKnown?: PeerChecks['isKnown'];
+  readonly askStatus?: PeerChecks['askStatus'];
+  readonly onBorrowedTime?: PeerChecks['onBorrowedTime'];
   readonly clock: Clock;
   readonly randomness: Randomness;
   readonly log: GatewayLog;
@@ -118,7 +121,7 @@ export class Gateway {
     const tools = parts.toolWatch === undefined ? undefined : new ToolGuard({ watch: parts.toolWatch, policy: () => this.gate.policy });
     this.gate = new Gate({ policy: parts.policy, evidence, clock, auditArguments: parts.auditArguments, objectionTo: (caller, tool) => (tools === undefined ? unwatched(this.gate.policy) : tools.objectionTo(caller, tool)) });
     this.listener = createTlsListener({
-      ...parts.identity, clock, trust: parts.trust, index: parts.index, isKnown: parts.isKnown, minVersion: parts.minTlsVersion,
+      ...parts.identity, clock, trust: parts.trust, index: parts.index, isKnown: parts.isKnown, askStatus: parts.askStatus, onBorrowedTime: parts.onBorrowedTime, minVersion: parts.minTlsVersion,
       onRefused: (refused) => this.recordRefused(refused),
     });
     const sealer = new Sealer({ key: parts.sealingKey ?? randomness.bytes(32), randomness, clock });
@@ -254,7 +257,7 @@ export class Gateway {
     this.#parts.log.warn({ code: error.code, serial, issuer: issuerId, connections, sessions }, 'connections cut');
     this.#record({
       action: 'connection.cut', outcome: 'done', time: this.#parts.clock.now(), reason: error.code, issuer: issuerId, serial,
-      actor: 'gateway', agent: peer?.principal.commonName, subject: peer?.principal.subject, thumbprint: peer?.principal.thumbprint,
+      actor: 'gateway', agent: peer === undefined ? undefined : agentName(peer.principal), subject: peer?.principal.subject, thumbprint: peer?.principal.thumbprint,
       detail: { connections, sessions },
     });
   }
@@ -316,7 +319,7 @@ export class Gateway {
   }
 
   #logFailure(error: unknown, caller: Caller): void {
-    const facts = { error, agent: caller.principal.commonName, serial: caller.principal.serial, upstream: caller.upstream };
+    const facts = { error, agent: agentName(caller.principal), serial: caller.principal.serial, upstream: caller.upstream };
     // That an upstream is away is reported once, by what carries to it.
     const known = error instanceof SallyportError && (error.code === 'ERR_UPSTREAM_UNREACHABLE' || !/^ERR_(UPSTREAM|AUDIT)/.test(error.code));
     if (known) this.#parts.log.info(facts, 'request refused');

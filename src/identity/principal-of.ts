@@ -1,7 +1,8 @@
-/** Certificate → the identity policy sees. Pure; whoever calls it has verified the certificate. */
+/** Certificate of our own CA → the identity policy sees. Pure; whoever calls it has verified the certificate. */
 import type { IssuerId } from '../../ca/ports.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { formatName, nameAttributes } from '../../ca/x509/name.ts';
+import { ownTrust } from './principal.ts';
 import type { Principal } from './principal.ts';
 
 export function principalOf(certificate: Certificate, issuerId: IssuerId): Principal {
@@ -12,6 +13,7 @@ export function principalOf(certificate: Certificate, issuerId: IssuerId): Princ
   const [uri] = uris;
   return Object.freeze({
     id: uri ?? (commonName === undefined ? `x5t:${thumbprint}` : `cn:${commonName}`),
+    trust: ownTrust,
     subject: formatName(subject),
     commonName,
     organizations: nameAttributes(subject, 'O'),

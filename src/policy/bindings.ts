@@ -1,4 +1,5 @@
 /** Which roles a certificate holds, and why. */
+import { ownTrust } from '../identity/principal.ts';
 import type { Principal } from '../identity/principal.ts';
 import type { Binding, BindingAttribute, Condition, Policy } from './policy.ts';
 
@@ -37,15 +38,23 @@ export const tryBindings = (policy: Policy, principal: Principal): readonly Bind
     })),
   }));
 
-/** Every attribute must match; a binding without conditions cannot be loaded, and would match nobody here. */
+/**
+ * Every attribute must match; a binding without conditions cannot be loaded, and would match nobody
+ * here. One that does not say whose certificates it is about is about those of our own CA: an OU that
+ * another CA writes must not open what was meant for ours.
+ */
 const bindingMatches = (binding: Binding, principal: Principal): boolean =>
-  binding.conditions.length > 0 && binding.conditions.every((condition) => conditionHolds(condition, principal));
+  binding.conditions.length > 0 &&
+  (principal.trust === ownTrust || binding.conditions.some(({ attribute }) => attribute === 'trust')) &&
+  binding.conditions.every((condition) => conditionHolds(condition, principal));
 
 const conditionHolds = (condition: Condition, principal: Principal): boolean =>
   attributeValues(principal, condition.attribute).some((value) => condition.anyOf.some((glob) => glob.matches(value)));
 
 function attributeValues(principal: Principal, attribute: BindingAttribute): readonly string[] {
   switch (attribute) {
+    case 'trust':
+      return [principal.trust];
     case 'organizationalUnit':
       return principal.organizationalUnits;
     case 'organization':

@@ -1,4 +1,5 @@
 /** What is not wrong enough to refuse a policy, but probably not what its author meant. */
+import { ownTrust } from '../identity/principal.ts';
 import { impossibleBecause, optionalRestricted, slowPatterns } from './schema-reading.ts';
 import { canonicalUri } from './canonical-uri.ts';
 import { globCovers } from './glob.ts';
@@ -32,6 +33,15 @@ export function unknownUpstreams(policy: Policy, upstreams: readonly string[]): 
     }
   }
   return findings;
+}
+
+/** Bindings that speak of an authority nobody configured. */
+export function unknownTrusts(policy: Policy, trusts: readonly string[]): readonly PolicyFinding[] {
+  const known = [ownTrust, ...trusts];
+  return policy.bindings.flatMap(({ path, line, conditions }) =>
+    conditions.filter(({ attribute }) => attribute === 'trust').flatMap(({ anyOf }) => anyOf)
+      .filter((glob) => !known.some((name) => glob.matches(name)))
+      .map((glob): PolicyFinding => ({ kind: 'unknownTrust', severity: 'note', path, line, message: `no authority is named ${glob.pattern}: known are ${known.join(', ')}` })));
 }
 
 const isEmpty = (grant: Grant): boolean => grant.tools.length === 0 && grant.resources.length === 0 && grant.prompts.length === 0 && !grant.logging;
@@ -88,8 +98,9 @@ function bindingFindings(bindings: readonly Binding[]): PolicyFinding[] {
   for (const binding of bindings) {
     const at = { path: binding.path, line: binding.line };
     const attributes = new Set(binding.conditions.map((condition) => condition.attribute));
-    const anybody = binding.conditions.every((condition) => condition.anyOf.some((glob) => isEverything(glob)));
-    if (anybody) findings.push({ ...at, kind: 'anyCertificate', severity: 'note', message: `every certificate this CA issues ${attributes.has('dangerouslyAnyCertificate') ? '' : 'with such an attribute '}holds ${binding.roles.join(', ')}` });
+    const anybody = binding.conditions.every((condition) => condition.attribute === 'trust' || condition.anyOf.some((glob) => isEverything(glob)));
+    const whose = attributes.has('trust') ? 'of the authorities it names' : 'this CA issues';
+    if (anybody) findings.push({ ...at, kind: 'anyCertificate', severity: 'note', message: `every certificate ${whose} ${attributes.has('dangerouslyAnyCertificate') || attributes.size === 1 && attributes.has('trust') ? '' : 'with such an attribute '}holds ${binding.roles.join(', ')}` });
     if (attributes.has('serial') && !attributes.has('issuer')) findings.push({ ...at, kind: 'serialWithoutIssuer', severity: 'note', message: 'another CA may issue the same serial: add issuer, or use thumbprint' });
     const key = JSON.stringify([binding.roles.toSorted(), binding.conditions.map((condition) => [condition.attribute, condition.anyOf.map((glob) => glob.pattern).toSorted()]).toSorted()]);
     const twin = seen.get(key);

@@ -95,7 +95,9 @@ class Compiler {
     if (conditions.length === 0) {
       this.#problem(at, 'has no condition and would match every certificate: add one, such as organizationalUnit; if every certificate is meant, write dangerouslyAnyCertificate: true');
     }
-    if (conditions.length > 1 && when.dangerouslyAnyCertificate === true) this.#problem(at, 'dangerouslyAnyCertificate stands alone: remove it or the other conditions');
+    if (when.dangerouslyAnyCertificate === true && conditions.some(({ attribute }) => attribute !== 'dangerouslyAnyCertificate' && attribute !== 'trust')) {
+      this.#problem(at, 'dangerouslyAnyCertificate stands alone, or with trust: remove it or the other conditions');
+    }
     return conditions;
   }
 

@@ -59,7 +59,7 @@ export interface Binding {
   readonly conditions: readonly Condition[];
 }
 
-export type BindingAttribute = 'organizationalUnit' | 'organization' | 'commonName' | 'uri' | 'dns' | 'email' | 'issuer' | 'serial' | 'thumbprint' | 'dangerouslyAnyCertificate';
+export type BindingAttribute = 'trust' | 'organizationalUnit' | 'organization' | 'commonName' | 'uri' | 'dns' | 'email' | 'issuer' | 'serial' | 'thumbprint' | 'dangerouslyAnyCertificate';
 
 export interface Condition {
   readonly attribute: BindingAttribute;
@@ -93,7 +93,8 @@ export type PolicyFindingKind =
   /** The same roles under the same conditions twice. */
   | 'duplicateBinding'
   /** A grant for an upstream that is not configured. */
-  | 'unknownUpstream';
+  | 'unknownUpstream'
+  | 'unknownTrust';
 
 export interface PolicyFinding {
   readonly kind: PolicyFindingKind;

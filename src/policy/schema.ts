@@ -79,6 +79,7 @@ const hex = (digits: string, what: string) =>
   ).refine((items) => items.length > 0, 'name at least one value');
 
 const when = z.strictObject({
+  trust: values.optional(),
   organizationalUnit: values.optional(),
   organization: values.optional(),
   commonName: values.optional(),

@@ -24,7 +24,7 @@ const inWorker = (job: CrlToIndex & { readonly crl: Uint8Array<ArrayBuffer> }): 
     const file = new URL(import.meta.url.endsWith('.ts') ? './crl-worker.ts' : './crl-worker.js', import.meta.url);
     const worker = new Worker(file, { workerData: job, transferList: [job.crl.buffer] });
     worker.once('message', (answer: CrlWorkerAnswer) => {
-      if (answer.ok) resolve({ head: answer.head, table: SerialTable.fromTransferable(answer.table) });
+      if (answer.ok) resolve({ head: answer.head, delta: answer.delta, issuerIndex: answer.issuerIndex, table: SerialTable.fromTransferable(answer.table) });
       else reject(answer.code === undefined ? new Error(answer.message) : new CaError(answer.code, answer.message, { facts: answer.facts }));
     });
     worker.once('error', reject);

@@ -8,14 +8,14 @@ import type { CrlToIndex } from './crl-table.ts';
 import type { TransferableTable } from './serial-table.ts';
 
 export type CrlWorkerAnswer =
-  | { readonly ok: true; readonly head: CrlHead; readonly table: TransferableTable }
+  | { readonly ok: true; readonly head: CrlHead; readonly delta: CrlHead | undefined; readonly issuerIndex: number; readonly table: TransferableTable }
   | { readonly ok: false; readonly code: CaErrorCode | undefined; readonly message: string; readonly facts: ErrorFacts };
 
 if (parentPort !== null) {
   try {
-    const { head, table } = indexCrl(workerData as CrlToIndex);
+    const { table, ...rest } = indexCrl(workerData as CrlToIndex);
     const { table: plain, buffers } = table.toTransferable();
-    parentPort.postMessage({ ok: true, head, table: plain } satisfies CrlWorkerAnswer, buffers);
+    parentPort.postMessage({ ok: true, ...rest, table: plain } satisfies CrlWorkerAnswer, buffers);
   } catch (error) {
     const coded = error instanceof CodedError ? error : undefined;
     const message = error instanceof Error ? error.message : 'the CRL could not be read';

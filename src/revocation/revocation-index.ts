@@ -32,20 +32,31 @@ export interface IssuerCoverage {
   readonly freshUntil: number;
   /** Whether the source speaks about this certificate at all (CRL scope). Absent: about every one of the issuer. */
   readonly covers?: ((certificate: Certificate) => boolean) | undefined;
+  /** Of a source that is asked about one certificate at a time (OCSP): how long its word on this one holds, 0 without one. `freshUntil` is 0 then. */
+  readonly freshUntilOf?: ((serial: SerialHex) => number) | undefined;
+  /** Whether at this time the source's own word has run out, and only a grace that was configured holds. */
+  readonly isBorrowed?: ((at: number, serial: SerialHex) => boolean) | undefined;
 }
 
 export type RevocationStatus =
-  | { readonly status: 'good' }
+  /** `borrowed`: the word of the source has run out, and a grace was configured. */
+  | { readonly status: 'good'; readonly borrowed?: true }
   | { readonly status: 'revoked'; readonly entry: RevocationEntry }
   /** No source, a stale source, or one that does not cover the certificate. */
   | { readonly status: 'unknown'; readonly because: 'noSource' | 'stale' | 'notCovered' };
 
+/** What one source knows, exchanged whole. */
+interface Part {
+  readonly name: string;
+  readonly table: SerialTable;
+  coverage: IssuerCoverage;
+}
+
 interface IssuerState {
-  /** From the source, exchanged whole. */
-  base: SerialTable | undefined;
+  /** One, unless the issuer divides its CRL or is asked by OCSP too. */
+  parts: readonly Part[];
   /** Added one by one; survives every exchange, so that a revocation that arrived during a load cannot vanish. */
   added: SerialTable;
-  coverage: IssuerCoverage | undefined;
   /** Loads under way. */
   loads: number;
   /** Taken out during a load, which may have read them before. */
@@ -53,9 +64,11 @@ interface IssuerState {
 }
 
 const good: RevocationStatus = { status: 'good' };
+const goodOnBorrowedTime: RevocationStatus = { status: 'good', borrowed: true };
 const unknownNoSource: RevocationStatus = { status: 'unknown', because: 'noSource' };
 const unknownStale: RevocationStatus = { status: 'unknown', because: 'stale' };
 const unknownNotCovered: RevocationStatus = { status: 'unknown', because: 'notCovered' };
+const nothing: readonly Part[] = [];
 
 /** How long a slice of background work may hold the event loop. */
 const SLICE_MS = 3;
@@ -81,13 +94,13 @@ export class RevocationIndex {
   /** Number of revoked serials, those counted twice that a source and a single addition both named. */
   get size(): number {
     let size = 0;
-    for (const state of this.#issuers.values()) size += (state.base?.size ?? 0) + state.added.size;
+    for (const state of this.#issuers.values()) size += sum(state.parts, ({ table }) => table.size) + state.added.size;
     return size;
   }
 
   get memoryBytes(): number {
     let bytes = 0;
-    for (const state of this.#issuers.values()) bytes += (state.base?.memoryBytes ?? 0) + state.added.memoryBytes;
+    for (const state of this.#issuers.values()) bytes += sum(state.parts, ({ table }) => table.memoryBytes) + state.added.memoryBytes;
     return bytes;
   }
 
@@ -103,29 +116,40 @@ export class RevocationIndex {
       const entry = state.added.find(words, 0);
       if (entry !== undefined) return entry;
     }
-    return state.base?.find(words, 0);
+    return findIn(state.parts, words, 0);
   }
 
   /** The answer an enforcement point acts on: what is not known to be good is not good. */
   status(issuerId: IssuerId, serial: SerialHex, at: number, certificate?: Certificate): RevocationStatus {
     const entry = this.lookup(issuerId, serial);
     if (entry !== undefined) return { status: 'revoked', entry };
-    const coverage = this.#issuers.get(issuerId)?.coverage;
-    if (coverage === undefined) return unknownNoSource;
-    if (at >= coverage.freshUntil) return unknownStale;
-    if (certificate !== undefined && coverage.covers !== undefined && !coverage.covers(certificate)) return unknownNotCovered;
-    return good;
+    let answer = unknownNoSource;
+    for (const { coverage } of this.#issuers.get(issuerId)?.parts ?? nothing) {
+      if (certificate !== undefined && coverage.covers !== undefined && !coverage.covers(certificate)) {
+        if (answer === unknownNoSource) answer = unknownNotCovered;
+      } else if (at < (coverage.freshUntilOf?.(serial) ?? coverage.freshUntil)) {
+        if (coverage.isBorrowed?.(at, serial) !== true) return good;
+        answer = goodOnBorrowedTime;
+      } else if (answer !== goodOnBorrowedTime) answer = unknownStale;
+    }
+    return answer;
   }
 
-  /** Unix milliseconds until which "not revoked" may be said for this issuer; 0 without a source. */
+  /** Unix milliseconds until which "not revoked" may be said of every certificate that the issuer's sources cover; 0 without a source. */
   freshUntil(issuerId: IssuerId): number {
-    return this.#issuers.get(issuerId)?.coverage?.freshUntil ?? 0;
+    const parts = this.#issuers.get(issuerId)?.parts ?? nothing;
+    if (parts.length === 0) return 0;
+    let least = Number.POSITIVE_INFINITY;
+    for (const { coverage } of parts) least = Math.min(least, coverage.freshUntil);
+    return least;
   }
 
   /** A source says how long its silence may be trusted. Nothing about serials changes. */
-  setFreshUntil(issuerId: IssuerId, freshUntil: number): void {
+  setFreshUntil(issuerId: IssuerId, freshUntil: number, part = ''): void {
     const state = this.#stateOf(issuerId);
-    state.coverage = { ...state.coverage, freshUntil };
+    const known = state.parts.find(({ name }) => name === part);
+    if (known === undefined) state.parts = [...state.parts, { name: part, table: this.newTable(), coverage: { freshUntil } }];
+    else known.coverage = { ...known.coverage, freshUntil };
   }
 
   /** Adds single revocations, at once visible to every lookup. Listeners run before this returns. */
@@ -136,9 +160,10 @@ export class RevocationIndex {
       if (!wordsOfHex(serial, this.#words)) throw new RangeError(`not a serial number: ${serial.slice(0, 64)}`);
       const state = this.#stateOf(issuerId);
       if (state.removed.size > 0) state.removed.delete(hexOfWords(this.#words, 0));
-      if (state.base?.find(this.#words, 0) !== undefined) {
+      const known = state.parts.find(({ table }) => table.find(this.#words, 0) !== undefined);
+      if (known !== undefined) {
         // Known already, but a hold may have become final.
-        state.base.add(this.#words, 0, secondsOf(revokedAt), reasonNumber(reason));
+        known.table.add(this.#words, 0, secondsOf(revokedAt), reasonNumber(reason));
         continue;
       }
       if (!state.added.add(this.#words, 0, secondsOf(revokedAt), reasonNumber(reason))) continue;
@@ -159,8 +184,9 @@ export class RevocationIndex {
     if (!wordsOfHex(serial, this.#words)) throw new RangeError(`not a serial number: ${serial.slice(0, 64)}`);
     const state = this.#stateOf(issuerId);
     if (state.loads > 0) state.removed.add(hexOfWords(this.#words, 0));
-    const added = state.added.remove(this.#words, 0);
-    return state.base?.remove(this.#words, 0) === true || added;
+    let removed = state.added.remove(this.#words, 0);
+    for (const { table } of state.parts) if (table.remove(this.#words, 0)) removed = true;
+    return removed;
   }
 
   /** An empty table to be filled by a source and handed to `replaceIssuer`. */
@@ -174,12 +200,19 @@ export class RevocationIndex {
     return [view.getUint32(0), view.getUint32(4)];
   }
 
-  /** Exchanges the list of one issuer whole, in one step. What was added singly stays revoked. */
-  replaceIssuer(issuerId: IssuerId, table: SerialTable, coverage: IssuerCoverage): void {
+  /** Exchanges the list of one issuer, or one named part of it, whole and in one step. What was added singly stays revoked. */
+  replaceIssuer(issuerId: IssuerId, table: SerialTable, coverage: IssuerCoverage, part = ''): void {
     const state = this.#stateOf(issuerId);
-    state.base = table;
-    state.coverage = coverage;
+    state.parts = [...state.parts.filter(({ name }) => name !== part), { name: part, table, coverage }];
     if (state.added.size > 0 && state.added.size <= PRUNE_LIMIT) state.added = this.#without(state.added, table);
+    this.#announce(issuerId, 'all');
+  }
+
+  /** Forgets a part: whatever only that source knew is unknown from here on. */
+  dropPart(issuerId: IssuerId, part: string): void {
+    const state = this.#issuers.get(issuerId);
+    if (state === undefined || !state.parts.some(({ name }) => name === part)) return;
+    state.parts = state.parts.filter(({ name }) => name !== part);
     this.#announce(issuerId, 'all');
   }
 
@@ -237,7 +270,7 @@ export class RevocationIndex {
   #stateOf(issuerId: IssuerId): IssuerState {
     let state = this.#issuers.get(issuerId);
     if (state === undefined) {
-      state = { base: undefined, added: this.newTable(), coverage: undefined, loads: 0, removed: new Set() };
+      state = { parts: nothing, added: this.newTable(), loads: 0, removed: new Set() };
       this.#issuers.set(issuerId, state);
     }
     return state;
@@ -253,6 +286,16 @@ export class RevocationIndex {
     return kept;
   }
 }
+
+const findIn = (parts: readonly Part[], words: Uint32Array, offset: number): RevocationEntry | undefined => {
+  for (const { table } of parts) {
+    const entry = table.find(words, offset);
+    if (entry !== undefined) return entry;
+  }
+  return undefined;
+};
+
+const sum = (parts: readonly Part[], of: (part: Part) => number): number => parts.reduce((total, part) => total + of(part), 0);
 
 const secondsOf = (date: Date): number => Math.min(0xffffffff, Math.max(0, Math.floor(date.getTime() / 1000)));
 

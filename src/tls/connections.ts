@@ -31,6 +31,7 @@ export interface ConnectionRegistryOptions {
 }
 
 interface Connection {
+  /** Of a peer behind a proxy, the proxy's: HTTP/1.1 carries one request at a time, so ending it ends that request and no other. */
   readonly socket: TLSSocket;
   readonly peer: VerifiedPeer;
   readonly certificate: Certificate;
@@ -81,18 +82,21 @@ export class ConnectionRegistry {
 
   /** Keeps a connection until its socket closes. Called by the listener with what `verifyPeer` answered. */
   add(socket: TLSSocket, verdict: { readonly peer: VerifiedPeer; readonly certificate: Certificate; readonly issuer: TrustedIssuer }, epoch: number): void {
-    const { peer, certificate, issuer } = verdict;
-    const key = keyOf(peer.principal.issuerId, peer.principal.serial);
-    const connection: Connection = { socket, peer, certificate, issuer, key, epoch, abort: undefined };
+    const connection = this.#keep(socket, verdict, epoch);
     this.#bySocket.set(socket, connection);
-    const siblings = this.#byCertificate.get(key);
-    if (siblings === undefined) this.#byCertificate.set(key, new Set([connection]));
-    else siblings.add(connection);
-    this.#size += 1;
-    this.#byPrincipal.set(peer.principal.id, this.countOf(peer.principal.id) + 1);
     socket.once('close', () => { this.#forget(connection); });
     if (socket.destroyed) this.#forget(connection);
-    this.#schedule(peer.expiresAt);
+  }
+
+  /**
+   * Keeps one request that a proxy carries for somebody else, to be cut with that certificate. Answers
+   * with what ends it; or, when the certificate lost its right since it was judged, why.
+   */
+  addForwarded(socket: TLSSocket, verdict: { readonly peer: VerifiedPeer; readonly certificate: Certificate; readonly issuer: TrustedIssuer }): (() => void) | SallyportError {
+    const problem = statusProblem(verdict.peer.principal, verdict.certificate, verdict.issuer, this.#options);
+    if (problem !== undefined) return problem;
+    const connection = this.#keep(socket, verdict, this.#options.index.epoch);
+    return () => { this.#forget(connection); };
   }
 
   /**
@@ -104,13 +108,22 @@ export class ConnectionRegistry {
     if (connection === undefined) {
       return new SallyportError('ERR_PEER_UNTRUSTED', 'the connection was never verified or has been cut: connect again');
     }
+    return this.#check(connection);
+  }
+
+  #check(connection: Connection): SallyportError | undefined {
     const { index, clock } = this.#options;
     const now = clock.now().getTime();
-    const { issuerId } = connection.peer.principal;
-    if (connection.epoch === index.epoch && now < connection.peer.expiresAt && (now < index.freshUntil(issuerId) || this.#options.onUnknownStatus === 'allow')) return undefined;
+    if (connection.epoch === index.epoch && now < connection.peer.expiresAt && this.#isFresh(connection, now)) return undefined;
     const problem = this.#problemOf(connection);
-    if (problem !== undefined) this.#cutKey(connection.key, issuerId, connection.peer.principal.serial, problem);
+    const { issuerId, serial } = connection.peer.principal;
+    if (problem !== undefined) this.#cutKey(connection.key, issuerId, serial, problem);
     return problem;
+  }
+
+  /** What is not surely fresh is looked up. */
+  #isFresh({ peer, issuer }: Connection, now: number): boolean {
+    return now < this.#options.index.freshUntil(peer.principal.issuerId) || this.#options.onUnknownStatus === 'allow' || issuer.anchor?.statusOptional === true;
   }
 
   /** Destroys every connection of a certificate and says how many. */
@@ -125,7 +138,7 @@ export class ConnectionRegistry {
       const [first] = siblings;
       if (first === undefined) continue;
       const { issuerId, serial } = first.peer.principal;
-      const untrusted = trust !== undefined && !trust.trusts(issuerId);
+      const untrusted = trust !== undefined && !trust.trusts(first.certificate, first.issuer, this.#options.clock.now());
       const problem = untrusted
         ? new SallyportError('ERR_PEER_UNTRUSTED', 'the issuer of the client certificate is no longer trusted: enroll with a trusted one', { facts: { issuer: issuerId, serial } })
         : this.#problemOf(first);
@@ -156,6 +169,23 @@ export class ConnectionRegistry {
     clearTimeout(this.#timer);
     for (const siblings of this.#byCertificate.values()) for (const { socket } of siblings) socket.destroy();
     this.#listeners.clear();
+  }
+
+  /** Certificates that are connected now, each once. */
+  certificates(): readonly { readonly certificate: Certificate; readonly issuer: TrustedIssuer }[] {
+    return [...this.#byCertificate.values()].flatMap(([first]) => (first === undefined ? [] : [{ certificate: first.certificate, issuer: first.issuer }]));
+  }
+
+  #keep(socket: TLSSocket, { peer, certificate, issuer }: { readonly peer: VerifiedPeer; readonly certificate: Certificate; readonly issuer: TrustedIssuer }, epoch: number): Connection {
+    const key = keyOf(peer.principal.issuerId, peer.principal.serial);
+    const connection: Connection = { socket, peer, certificate, issuer, key, epoch, abort: undefined };
+    const siblings = this.#byCertificate.get(key);
+    if (siblings === undefined) this.#byCertificate.set(key, new Set([connection]));
+    else siblings.add(connection);
+    this.#size += 1;
+    this.#byPrincipal.set(peer.principal.id, this.countOf(peer.principal.id) + 1);
+    this.#schedule(peer.expiresAt);
+    return connection;
   }
 
   #follow({ issuerId, serials }: RevocationChange): void {
@@ -198,10 +228,10 @@ export class ConnectionRegistry {
   }
 
   #forget(connection: Connection, error?: SallyportError): void {
-    if (!this.#bySocket.delete(connection.socket)) return;
     const siblings = this.#byCertificate.get(connection.key);
-    siblings?.delete(connection);
-    if (siblings?.size === 0) this.#byCertificate.delete(connection.key);
+    if (siblings?.delete(connection) !== true) return;
+    if (this.#bySocket.get(connection.socket) === connection) this.#bySocket.delete(connection.socket);
+    if (siblings.size === 0) this.#byCertificate.delete(connection.key);
     this.#size -= 1;
     const { id } = connection.peer.principal;
     const left = this.countOf(id) - 1;
@@ -227,13 +257,12 @@ export class ConnectionRegistry {
 
   /** Connections are few next to what a second holds: one comparison each. */
   #sweep(): void {
-    const { index, clock, onUnknownStatus } = this.#options;
-    const now = clock.now().getTime();
+    const now = this.#options.clock.now().getTime();
     let next = Number.POSITIVE_INFINITY;
     for (const [first] of this.#byCertificate.values()) {
       if (first === undefined) continue;
-      const { principal, expiresAt } = first.peer;
-      if (now >= expiresAt || (onUnknownStatus !== 'allow' && now >= index.freshUntil(principal.issuerId))) this.check(first.socket);
+      const { expiresAt } = first.peer;
+      if (now >= expiresAt || !this.#isFresh(first, now)) this.#check(first);
       else next = Math.min(next, expiresAt);
     }
     this.#schedule(next);

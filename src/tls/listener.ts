@@ -3,6 +3,7 @@
  * `secureConnection`, before a byte of what the peer says is read. Only verified sockets leave here.
  */
 import { constants } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import { createSecureContext, createServer } from 'node:tls';
 import type { SecureContextOptions, Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Clock } from '../../ca/ports.ts';
@@ -12,6 +13,7 @@ import { ConnectionRegistry } from './connections.ts';
 import { RefusalBudget } from './refusal-budget.ts';
 import type { RefusalBudgetOptions } from './refusal-budget.ts';
 import { answerRefusal } from './refusal.ts';
+import { MAX_CHAIN } from './trust-anchor.ts';
 import type { TrustStore } from './trust.ts';
 import type { VerifiedPeer } from './verified-peer.ts';
 import { verifyPeer } from './verify-peer.ts';
@@ -40,6 +42,8 @@ export interface TlsListenerOptions extends ServerIdentity {
   /** For the audit log. Strangers (no certificate, no trusted path, failed handshakes) within `refusalBudget`, everyone else always. */
   readonly onRefused: (refused: RefusedPeer) => void;
   readonly isKnown?: PeerChecks['isKnown'];
+  readonly askStatus?: PeerChecks['askStatus'];
+  readonly onBorrowedTime?: PeerChecks['onBorrowedTime'];
   readonly onUnknownStatus?: 'deny' | 'allow' | undefined;
   /** Default `TLSv1.3`. */
   readonly minVersion?: 'TLSv1.3' | 'TLSv1.2' | undefined;
@@ -97,6 +101,8 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
   const unverified = new Set<TLSSocket>();
   const budget = new RefusalBudget(clock, options.refusalBudget ?? DEFAULT_BUDGET);
 
+  const checksNow = (): PeerChecks => ({ trust, index, clock, isKnown: options.isKnown, askStatus: options.askStatus, onBorrowedTime: options.onBorrowedTime, onUnknownStatus: options.onUnknownStatus });
+
   const report = (error: SallyportError, facts: PeerDescription, resumed: boolean): void => {
     const suppressed = strangers.has(error.code) ? budget.take() : 0;
     if (suppressed !== undefined) options.onRefused({ ...facts, error, resumed, suppressed });
@@ -140,7 +146,7 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
     socket.on('error', ignore);
     const resumed = socket.isSessionReused();
     const { epoch } = index;
-    const checks: PeerChecks = { trust, index, clock, isKnown: options.isKnown, onUnknownStatus: options.onUnknownStatus };
+    const checks = checksNow();
     const verdict = verifyPeer(factsOf(socket, resumed), checks);
     if (!(verdict instanceof Promise)) {
       conclude(socket, verdict, epoch, resumed);
@@ -152,7 +158,7 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
     void verdict.then((concluded) => {
       clearTimeout(timer);
       // The answer took a while, and trust may have been exchanged meanwhile.
-      if (concluded.ok && checks.trust !== trust && !trust.trusts(concluded.issuer.issuerId)) socket.destroy();
+      if (concluded.ok && checks.trust !== trust && !trust.trusts(concluded.certificate, concluded.issuer, clock.now())) socket.destroy();
       else conclude(socket, concluded, epoch, resumed);
     });
   });
@@ -179,7 +185,7 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
       if (connections.peerOf(socket) !== undefined) return undefined;
       const resumed = socket.isSessionReused();
       const { epoch } = index;
-      const verdict = await verifyPeer(factsOf(socket, resumed), { trust, index, clock, isKnown: options.isKnown, onUnknownStatus: options.onUnknownStatus });
+      const verdict = await verifyPeer(factsOf(socket, resumed), checksNow());
       if (!verdict.ok) {
         report(verdict.error, verdict.facts, resumed);
         return verdict.error;
@@ -207,12 +213,17 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
   };
 };
 
-const factsOf = (socket: TLSSocket, resumed: boolean): PeerFacts => ({
-  certificate: socket.getPeerX509Certificate()?.raw,
-  opensslError: opensslErrorOf(socket),
-  remoteAddress: socket.remoteAddress,
-  resumed,
-});
+const factsOf = (socket: TLSSocket, resumed: boolean): PeerFacts => {
+  const certificate = socket.getPeerX509Certificate();
+  return { certificate: certificate?.raw, chain: () => chainOf(certificate), opensslError: opensslErrorOf(socket), remoteAddress: socket.remoteAddress, resumed };
+};
+
+/** What the peer sent beside its certificate, as far as one was issued by the next. */
+const chainOf = (leaf: X509Certificate | undefined): readonly Uint8Array[] => {
+  const chain: Uint8Array[] = [];
+  for (let at = leaf?.issuerCertificate; at !== undefined && chain.length < MAX_CHAIN; at = at.issuerCertificate) chain.push(at.raw);
+  return chain;
+};
 
 const nobody: PeerDescription = { subject: undefined, serial: undefined, issuer: undefined, thumbprint: undefined, address: undefined };
 

@@ -1,6 +1,6 @@
 /**
- * Whom we believe: pinned issuing CAs, each under a root. A value: a change of trust is a new
- * `TrustStore`, handed to `TlsListener.reload`.
+ * Whom we believe: our own pinned issuing CAs, each under a root, and the anchors of others beside
+ * them. A value: a change of trust is a new `TrustStore`, handed to `TlsListener.reload`.
  */
 import type { IssuerId, SerialHex } from '../../ca/ports.ts';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
@@ -8,6 +8,7 @@ import type { Certificate } from '../../ca/x509/certificate.ts';
 import { namesEqual } from '../../ca/x509/name.ts';
 import { decodePem, encodePem } from '../../ca/x509/pem.ts';
 import { SallyportError } from '../errors.ts';
+import type { AcceptedForeigner, RefusedForeigner, TrustAnchor } from './trust-anchor.ts';
 
 export interface TrustedIssuer {
   /** Lower-case hex SHA-256 of the issuing CA's SubjectPublicKeyInfo. */
@@ -18,7 +19,9 @@ export interface TrustedIssuer {
   readonly root: Certificate;
   readonly rootId: IssuerId;
   /** It and those above it, each under the CA that certified it, and would revoke it. */
-  readonly certified: readonly { readonly issuerId: IssuerId; readonly serial: SerialHex }[];
+  readonly certified: readonly { readonly issuerId: IssuerId; readonly serial: SerialHex; readonly certificate: Certificate }[];
+  /** Whose CA it is; undefined: ours. */
+  readonly anchor?: TrustAnchor | undefined;
 }
 
 /** PEM text with one or more certificates, or one certificate in DER. */
@@ -31,9 +34,15 @@ export interface TrustOptions {
   readonly intermediates?: readonly CertificateSource[] | undefined;
   /** Trust anchors above them. */
   readonly roots: readonly CertificateSource[];
+  /** Of others. The first one that a certificate leads to counts. */
+  readonly anchors?: readonly TrustAnchor[] | undefined;
 }
 
 export class TrustStore {
+  readonly anchors: readonly TrustAnchor[];
+  readonly #options: TrustOptions;
+  /** Whose each configured CA key is, by anchor name; '' is ours. */
+  readonly #owners = new Map<IssuerId, string>();
   readonly issuers: readonly TrustedIssuer[];
   /** For the TLS context: issuing CAs first, so that peers need not send them, then roots. */
   readonly authorities: readonly string[];
@@ -54,10 +63,15 @@ export class TrustStore {
       }
       const { above, root } = path;
       for (const authority of [...above, root]) checkAuthority(authority);
-      const certified = [certificate, ...above].map(({ serial }, index) => ({ issuerId: above[index]?.spkiHash ?? root.spkiHash, serial }));
+      const certified = certifiedIn([certificate, ...above], root);
       return { issuerId: certificate.spkiHash, certificate, above, root, rootId: root.spkiHash, certified };
     });
-    const distinct = new Map([...issuing, ...this.issuers.flatMap(({ above }) => above), ...roots].map((certificate) => [certificate.thumbprint, certificate]));
+    this.#options = options;
+    this.anchors = options.anchors ?? [];
+    const above = this.issuers.flatMap((issuer) => issuer.above);
+    this.#claim('', [...issuing, ...above, ...roots]);
+    for (const anchor of this.anchors) this.#claim(anchor.name, anchor.authorities);
+    const distinct = new Map([...issuing, ...above, ...roots, ...this.anchors.flatMap(({ authorities }) => authorities)].map((certificate) => [certificate.thumbprint, certificate]));
     this.authorities = [...distinct.values()].map((certificate) => encodePem('CERTIFICATE', certificate.der));
   }
 
@@ -66,10 +80,57 @@ export class TrustStore {
     return this.issuers.find((issuer) => isIssuedBy(certificate, issuer.certificate));
   }
 
-  trusts(issuerId: IssuerId): boolean {
-    return this.issuers.some((issuer) => issuer.issuerId === issuerId);
+  /** The same CAs of our own, beside these of others. @throws SallyportError `ERR_CONFIG_INVALID` when they share a key */
+  with(anchors: readonly TrustAnchor[]): TrustStore {
+    return new TrustStore({ ...this.#options, anchors });
+  }
+
+  /** Whether our own CAs are those of the other one. */
+  ownIssuersAre(other: TrustStore): boolean {
+    const certificates = (store: TrustStore): string => store.issuers.map(({ certificate, root }) => `${certificate.thumbprint} ${root.thumbprint}`).toSorted().join();
+    return certificates(this) === certificates(other);
+  }
+
+  /** What the anchors of others say to a certificate that is not ours; undefined without any. */
+  foreigner(certificate: Certificate, chain: readonly Certificate[], at: Date): AcceptedForeigner | RefusedForeigner | undefined {
+    let nearest: RefusedForeigner | undefined;
+    for (const anchor of this.anchors) {
+      const verdict = anchor.accept(certificate, chain, at);
+      if (!verdict.ok) {
+        if (nearest === undefined || (verdict.ours && !nearest.ours)) nearest = verdict;
+        continue;
+      }
+      const owner = this.#owners.get(verdict.issuer.issuerId);
+      if (owner === undefined || owner === anchor.name) return verdict;
+      // A cross certificate must not turn one authority's agents into another's.
+      nearest ??= { ok: false, code: 'ERR_PEER_ISSUER', reason: `it was issued by a CA of another trust than trust.${anchor.name}`, ours: true };
+    }
+    return nearest;
+  }
+
+  /** Whether a path that was accepted under an earlier store would be accepted still. */
+  trusts(certificate: Certificate, { issuerId, anchor, certificate: issuer, above }: TrustedIssuer, at: Date): boolean {
+    if (anchor === undefined) return this.issuers.some((known) => known.issuerId === issuerId);
+    if (this.anchors.includes(anchor)) return true;
+    const verdict = this.foreigner(certificate, [issuer, ...above], at);
+    return verdict?.ok === true && verdict.issuer.anchor?.name === anchor.name && verdict.issuer.issuerId === issuerId;
+  }
+
+  #claim(owner: string, certificates: readonly Certificate[]): void {
+    for (const { spkiHash, thumbprint } of certificates) {
+      const other = this.#owners.get(spkiHash);
+      if (other !== undefined && other !== owner) {
+        const whose = other === '' ? 'our own CA' : `trust.${other}`;
+        throw new SallyportError('ERR_CONFIG_INVALID', `a CA of trust.${owner} has the key of one of ${whose}: each CA belongs to one trust, so remove it from the other`, { facts: { trust: owner, thumbprint } });
+      }
+      this.#owners.set(spkiHash, owner);
+    }
   }
 }
+
+/** Each with the one that certified it; from below. */
+export const certifiedIn = (cas: readonly Certificate[], root: Certificate): TrustedIssuer['certified'] =>
+  cas.map((certificate, index) => ({ issuerId: (cas[index + 1] ?? root).spkiHash, serial: certificate.serial, certificate }));
 
 const certificatesOf = (source: CertificateSource): readonly Certificate[] => {
   if (typeof source !== 'string') return [parseCertificate(source)];

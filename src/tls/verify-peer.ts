@@ -4,15 +4,16 @@
  * session; for the latter OpenSSL only repeats what it found once, so nothing here relies on it.
  */
 import { hash } from 'node:crypto';
+import type { ErrorFacts } from '../../ca/errors.ts';
 import type { Clock, IssuerId, SerialHex } from '../../ca/ports.ts';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
-import { formatName } from '../../ca/x509/name.ts';
+import { formatName, namesEqual } from '../../ca/x509/name.ts';
 import { SallyportError } from '../errors.ts';
 import type { GateErrorCode } from '../errors.ts';
 import { principalOf } from '../identity/principal-of.ts';
 import type { Principal } from '../identity/principal.ts';
-import type { RevocationEntry, RevocationIndex, RevocationStatus } from '../revocation/revocation-index.ts';
+import type { RevocationIndex, RevocationStatus } from '../revocation/revocation-index.ts';
 import { codeOfOpensslError } from './openssl-verdict.ts';
 import { profileProblem } from './peer-profile.ts';
 import type { TrustStore, TrustedIssuer } from './trust.ts';
@@ -22,6 +23,8 @@ import type { VerifiedPeer } from './verified-peer.ts';
 export interface PeerFacts {
   /** DER of the peer's certificate. */
   readonly certificate: Uint8Array | undefined;
+  /** DER of what it sent beside it; asked for only where a path has to be found. */
+  readonly chain?: (() => readonly Uint8Array[]) | undefined;
   /** `socket.authorizationError`; undefined when OpenSSL found a path. */
   readonly opensslError: string | undefined;
   readonly remoteAddress: string | undefined;
@@ -32,11 +35,12 @@ export interface PeerChecks {
   readonly trust: TrustStore;
   readonly index: RevocationIndex;
   readonly clock: Clock;
-  /**
-   * Whether the inventory knows the certificate; asked once per certificate. Answer true for issuers
-   * whose inventory is elsewhere. Absent: not asked.
-   */
+  /** Whether our inventory knows the certificate; asked once per certificate, of our own issuers only. Absent: not asked. */
   readonly isKnown?: ((issuerId: IssuerId, serial: SerialHex, thumbprint: string) => boolean | Promise<boolean>) | undefined;
+  /** Brings the index up to date about one certificate of an anchor; undefined when it is. Never rejects. */
+  readonly askStatus?: ((certificate: Certificate, issuer: TrustedIssuer) => Promise<void> | undefined) | undefined;
+  /** A certificate of an anchor was let in after its status had run out, by a grace that was configured. */
+  readonly onBorrowedTime?: ((certificate: Certificate, issuer: TrustedIssuer) => void) | undefined;
   /** What a certificate gets whose revocation status cannot be established. Default `deny`. */
   readonly onUnknownStatus?: 'deny' | 'allow' | undefined;
 }
@@ -64,8 +68,9 @@ export const verifyPeer = (facts: PeerFacts, checks: PeerChecks): PeerVerdict | 
     if (error instanceof Refusal) return refused(error, facts);
     throw error;
   }
-  if (candidate.known || checks.isKnown === undefined) return judge(candidate, facts, checks, true);
   const { certificate, issuer } = candidate;
+  if (issuer.anchor !== undefined) return judgeForeigner(candidate, facts, checks);
+  if (candidate.known || checks.isKnown === undefined) return judge(candidate, facts, checks, true);
   const known = checks.isKnown(issuer.issuerId, certificate.serial, certificate.thumbprint);
   if (typeof known === 'boolean') return judge(candidate, facts, checks, known);
   return known.then(
@@ -73,6 +78,22 @@ export const verifyPeer = (facts: PeerFacts, checks: PeerChecks): PeerVerdict | 
     (cause: unknown) => refused(
       new Refusal('ERR_PEER_STATUS_UNKNOWN', 'the inventory could not be asked about the client certificate: check the store', candidate, cause), facts),
   );
+};
+
+/** The source may have to be asked about this very certificate first (OCSP). */
+const judgeForeigner = (candidate: Candidate, facts: PeerFacts, checks: PeerChecks): PeerVerdict | Promise<PeerVerdict> => {
+  const asked = checks.askStatus?.(candidate.certificate, candidate.issuer);
+  // Whoever cannot be reached leaves the index as it was, and that decides.
+  const conclude = (): PeerVerdict => {
+    const verdict = judge(candidate, facts, checks, true);
+    if (verdict.ok && checks.onBorrowedTime !== undefined) {
+      const { certificate, issuer } = verdict;
+      const status = checks.index.status(issuer.issuerId, certificate.serial, checks.clock.now().getTime(), certificate);
+      if (status.status === 'good' && status.borrowed === true) checks.onBorrowedTime(certificate, issuer);
+    }
+    return verdict;
+  };
+  return asked === undefined ? conclude() : asked.then(conclude);
 };
 
 /** What changes while a connection lives: the clock, the index and its freshness. Undefined: still good. */
@@ -85,11 +106,8 @@ export const statusProblem = (
   if (now >= expiryOf(certificate, issuer)) {
     return new SallyportError('ERR_PEER_EXPIRED', 'the client certificate has expired: renew it', { facts: { ...facts, notAfter: certificate.notAfter.toISOString() } });
   }
-  // The word of those above on the issuing CA, when the index has it.
-  const above = revokedAbove(issuer, checks);
-  if (above !== undefined) {
-    return new SallyportError('ERR_PEER_REVOKED', 'the issuing CA of the client certificate was revoked: issue from another', { facts: { ...facts, reason: above.reason } });
-  }
+  const above = authorityProblem(issuer, now, checks.index);
+  if (above !== undefined) return new SallyportError(above.code, above.message, { facts: { ...facts, ...above.facts } });
   const status = checks.index.status(issuerId, serial, now, certificate);
   if (status.status === 'revoked') {
     const held = status.entry.reason === 'certificateHold';
@@ -97,16 +115,8 @@ export const statusProblem = (
       facts: { ...facts, reason: status.entry.reason, revokedAt: status.entry.revokedAt.toISOString() },
     });
   }
-  if (status.status === 'unknown' && checks.onUnknownStatus !== 'allow') {
+  if (status.status === 'unknown' && checks.onUnknownStatus !== 'allow' && issuer.anchor?.statusOptional !== true) {
     return new SallyportError('ERR_PEER_STATUS_UNKNOWN', unknownWords[status.because], { facts: { ...facts, because: status.because } });
-  }
-  return undefined;
-};
-
-const revokedAbove = ({ certified }: TrustedIssuer, { index }: Pick<PeerChecks, 'index'>): RevocationEntry | undefined => {
-  for (const { issuerId, serial } of certified) {
-    const entry = index.lookup(issuerId, serial);
-    if (entry !== undefined) return entry;
   }
   return undefined;
 };
@@ -114,6 +124,20 @@ const revokedAbove = ({ certified }: TrustedIssuer, { index }: Pick<PeerChecks, 
 /** Unix milliseconds of the first instant at which the path is no longer valid; notAfter is inclusive (RFC 5280 §4.1.2.5), to the second. */
 export const expiryOf = (certificate: Certificate, issuer: TrustedIssuer): number =>
   Math.min(certificate.notAfter.getTime(), issuer.certificate.notAfter.getTime(), issuer.root.notAfter.getTime(), ...issuer.above.map(({ notAfter }) => notAfter.getTime())) + 1000;
+
+/** What the index says of the CAs above. Of a CA of others that nobody pinned, somebody must say that it is not revoked. */
+const authorityProblem = ({ anchor, certified }: TrustedIssuer, now: number, index: RevocationIndex): { readonly code: GateErrorCode; readonly message: string; readonly facts: ErrorFacts } | undefined => {
+  for (const { issuerId, serial, certificate } of certified) {
+    const entry = index.lookup(issuerId, serial);
+    if (entry !== undefined) return { code: 'ERR_PEER_REVOKED', message: 'the issuing CA of the client certificate was revoked: issue from another', facts: { reason: entry.reason } };
+    if (anchor === undefined || anchor.vouchesFor(certificate)) continue;
+    const status = index.status(issuerId, serial, now, certificate);
+    if (status.status === 'unknown') {
+      return { code: 'ERR_PEER_STATUS_UNKNOWN', message: `the status of a CA above the client certificate cannot be established: give the CRL of its issuer, or pin it under trust.${anchor.name}.issuers`, facts: { because: status.because } };
+    }
+  }
+  return undefined;
+};
 
 const unknownWords: Readonly<Record<Extract<RevocationStatus, { status: 'unknown' }>['because'], string>> = {
   noSource: 'nothing says which certificates of this issuer are revoked: configure a source of revocations for it',
@@ -160,7 +184,7 @@ const readCandidate = (facts: PeerFacts, { trust, clock }: PeerChecks): Candidat
   const thumbprint = hash('sha256', facts.certificate, 'hex');
   let candidate = known.get(thumbprint);
   if (candidate !== undefined) known.delete(thumbprint);
-  else candidate = makeCandidate(facts.certificate, trust, facts.opensslError);
+  else candidate = makeCandidate(facts.certificate, facts, { trust, clock });
   // Least recently used first, so that the oldest goes.
   known.set(thumbprint, candidate);
   if (known.size > MAX_CANDIDATES) {
@@ -175,13 +199,19 @@ const readCandidate = (facts: PeerFacts, { trust, clock }: PeerChecks): Candidat
   if (now >= expiryOf(certificate, issuer)) throw new Refusal('ERR_PEER_EXPIRED', 'the client certificate has expired: renew it', candidate);
   const problem = profileProblem(certificate);
   if (problem !== undefined) throw new Refusal('ERR_PEER_PROFILE', `the client certificate cannot be used: ${problem}`, candidate);
-  if (facts.opensslError !== undefined) {
+  if (facts.opensslError !== undefined && !provedOtherwise(facts.opensslError, issuer)) {
     throw new Refusal(codeOfOpensslError(facts.opensslError), `OpenSSL refuses the client certificate: ${facts.opensslError}`, candidate);
   }
   return candidate;
 };
 
-const makeCandidate = (der: Uint8Array, trust: TrustStore, opensslError: string | undefined): Candidate => {
+/** OpenSSL, as Node drives it, ends paths at self-signed certificates only; our own proof ends at any anchor. */
+const provedOtherwise = (opensslError: string, { anchor, root }: TrustedIssuer): boolean =>
+  anchor !== undefined && !namesEqual(root.subjectNameDer, root.issuerNameDer) && noSelfSignedEnd.has(opensslError);
+
+const noSelfSignedEnd: ReadonlySet<string> = new Set(['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE']);
+
+const makeCandidate = (der: Uint8Array, { chain, opensslError }: PeerFacts, { trust, clock }: Pick<PeerChecks, 'trust' | 'clock'>): Candidate => {
   let certificate: Certificate;
   try {
     // A copy: Node hands out views of a pool.
@@ -191,6 +221,9 @@ const makeCandidate = (der: Uint8Array, trust: TrustStore, opensslError: string 
   }
   const issuer = trust.issuerOf(certificate);
   if (issuer === undefined) {
+    const foreigner = trust.anchors.length === 0 ? undefined : trust.foreigner(certificate, certificatesIn(chain?.() ?? []), clock.now());
+    if (foreigner?.ok === true) return { certificate, issuer: foreigner.issuer, principal: foreigner.principal, known: true };
+    if (foreigner?.ours === true) throw new Refusal(foreigner.code, `the client certificate cannot be used: ${foreigner.reason}`, { certificate });
     if (opensslError !== undefined) {
       throw new Refusal(codeOfOpensslError(opensslError) === 'ERR_PEER_PROFILE' ? 'ERR_PEER_PROFILE' : 'ERR_PEER_UNTRUSTED',
         `no trusted authority issued the client certificate (${opensslError}): enroll with this gateway's CA`, { certificate });
@@ -199,6 +232,16 @@ const makeCandidate = (der: Uint8Array, trust: TrustStore, opensslError: string 
   }
   return { certificate, issuer, principal: principalOf(certificate, issuer.issuerId), known: false };
 };
+
+/** What cannot be read leads nowhere. */
+const certificatesIn = (chain: readonly Uint8Array[]): readonly Certificate[] =>
+  chain.flatMap((der) => {
+    try {
+      return [parseCertificate(Uint8Array.from(der))];
+    } catch {
+      return [];
+    }
+  });
 
 const judge = (candidate: Candidate, facts: PeerFacts, checks: PeerChecks, known: boolean): PeerVerdict => {
   const { certificate, issuer, principal } = candidate;

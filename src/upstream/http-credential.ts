@@ -5,6 +5,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { SallyportError } from '../errors.ts';
+import { ownTrust } from '../identity/principal.ts';
 import type { Principal } from '../identity/principal.ts';
 
 export interface UpstreamCredential {
@@ -52,8 +53,8 @@ export const principalCredential = ({ pattern, onMissing, ...options }: Principa
     async of(principal) {
       // What the gateway asks on its own behalf, such as the era, belongs to nobody.
       if (principal === undefined) return undefined;
-      const name = principal.commonName;
-      if (name === undefined || !safeSegment.test(name)) {
+      const name = fileNameOf(principal);
+      if (name === undefined) {
         if (onMissing === 'omit') return undefined;
         throw refused('the commonName of the principal cannot be part of a file name, so it has no credential: issue it a certificate with a plain name', options, { principal: principal.id });
       }
@@ -63,6 +64,13 @@ export const principalCredential = ({ pattern, onMissing, ...options }: Principa
       return valueOf(secretOf(secret, file, options), options, file);
     },
   };
+};
+
+/** Of another authority's agents in a folder named for it, and only where the name is what they are known by. */
+const fileNameOf = ({ id, trust, commonName }: Principal): string | undefined => {
+  if (commonName === undefined || !safeSegment.test(commonName)) return undefined;
+  if (trust === ownTrust) return commonName;
+  return id === `${trust}/cn:${commonName}` ? `${trust}/${commonName}` : undefined;
 };
 
 /** The alphabet of our own agents (SPIFFE-ID §2.2), so never a separator, `.` or `..`. */

@@ -6,6 +6,8 @@ import { createHash, createPublicKey, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import type { Clock, Randomness } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
+import { ownTrust } from '../identity/principal.ts';
+import type { Principal } from '../identity/principal.ts';
 import type { IdentityHeaders } from './identity-headers.ts';
 
 export const identityTokenHeader = 'x-sallyport-identity';
@@ -32,8 +34,8 @@ export const identityTokens = ({ key, issuer, audience, clock, randomness }: Ide
     const now = Math.floor(clock.now().getTime() / 1_000);
     const payload = encoded({
       iss: issuer, aud: audience, sub: principal.id,
-      ...(principal.commonName === undefined ? {} : { cn: principal.commonName }),
-      ou: principal.organizationalUnits, roles, serial: principal.serial,
+      // What another authority wrote must not pass for a name of ours.
+      ...(principal.trust === ownTrust ? ownNames(principal) : { trust: principal.trust }), roles, serial: principal.serial,
       // RFC 8705 §3.1: the certificate the caller proved to hold.
       cnf: { 'x5t#S256': Buffer.from(principal.thumbprint, 'hex').toString('base64url') },
       iat: now, exp: now + lifetimeSeconds, jti: Buffer.from(randomness.bytes(16)).toString('base64url'),
@@ -43,6 +45,8 @@ export const identityTokens = ({ key, issuer, audience, clock, randomness }: Ide
     return { [identityTokenHeader]: `${head}.${payload}.${signature.toString('base64url')}` };
   };
 };
+
+const ownNames = ({ commonName, organizationalUnits }: Principal): object => ({ ...(commonName === undefined ? {} : { cn: commonName }), ou: organizationalUnits });
 
 /** JWK Set (RFC 7517 §5) of the public key. */
 export const identityKeySet = (key: KeyObject): { readonly keys: readonly Readonly<Record<string, string>>[] } => ({

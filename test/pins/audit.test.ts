@@ -17,6 +17,7 @@ const actions = [
   'connection.cut', 'crl.published', 'gateway.started', 'gateway.stopped', 'handshake.refused', 'policy.loaded', 'request.approved',
   'request.collected', 'request.created', 'request.decided', 'request.decisionRefused', 'request.denied', 'request.expired', 'request.refused', 'request.reserved', 'store.restored',
   'token.created', 'token.refused', 'token.spent', 'tool.added', 'tool.approved', 'tool.changed',
+  'trust.changed', 'trust.refreshed',
 ];
 
 it('records these actions and no others', async () => {

@@ -80,9 +80,12 @@ const pinned = {
   ERR_PEER_REVOKED: [403, -32001, 3],
   ERR_PEER_PROFILE: [403, -32001, 3],
   ERR_PEER_ISSUER: [403, -32001, 3],
+  ERR_PEER_IDENTITY: [403, -32001, 3],
   ERR_PEER_UNKNOWN_SERIAL: [403, -32001, 3],
   ERR_PEER_STATUS_UNKNOWN: [403, -32001, 3],
   ERR_PEER_HANDSHAKE: [403, -32001, 3],
+  ERR_TRUST_FETCH: [502, -32603, 1],
+  ERR_TRUST_BUNDLE: [502, -32603, 3],
   ERR_HTTP_PATH: [404, -32600, 1],
   ERR_HTTP_METHOD: [405, -32600, 1],
   ERR_HTTP_HOST: [403, -32600, 3],
@@ -163,6 +166,6 @@ it.each(Object.entries(errorTable))('%s has a public text that starts in lower c
 });
 
 it('answers a problem with the certificate with 403, never with 401', () => {
-  expect(Object.entries(errorTable).filter(([code]) => code.startsWith('ERR_PEER_')).map(([, { http }]) => http)).toEqual(Array.from({ length: 10 }, () => 403));
+  expect(Object.entries(errorTable).filter(([code]) => code.startsWith('ERR_PEER_')).map(([, { http }]) => http)).toEqual(Array.from({ length: 11 }, () => 403));
   expect(Object.values(errorTable).filter(({ http }) => http === 401)).toEqual([]);
 });

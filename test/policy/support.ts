@@ -2,6 +2,7 @@ import type { Principal } from '../../src/identity/principal.ts';
 
 export const principal = (changes: Partial<Principal> = {}): Principal => ({
   id: 'spiffe://acme.internal/agent/agent-7',
+  trust: 'own',
   subject: 'CN=agent-7,OU=analytics,O=Acme',
   commonName: 'agent-7',
   organizations: ['Acme'],

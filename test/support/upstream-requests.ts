@@ -7,7 +7,7 @@ import type { SseEvent, UpstreamAnswer, UpstreamRequest } from '../../src/upstre
 
 export const principalNamed = (commonName: string): Principal => ({
   id: `cn:${commonName}`,
-  subject: `CN=${commonName}`,
+  trust: 'own', subject: `CN=${commonName}`,
   commonName,
   organizations: [],
   organizationalUnits: ['analytics'],

@@ -1,0 +1,95 @@
+import { afterAll, describe, expect, it } from 'vitest';
+import { TrustAnchor } from '../../src/tls/trust-anchor.ts';
+import type { TrustAnchorOptions } from '../../src/tls/trust-anchor.ts';
+import { TrustStore } from '../../src/tls/trust.ts';
+import { createTestPki } from '../support/pki.ts';
+import type { TestIdentity } from '../support/pki.ts';
+import { call, freshIndex, openPort, until } from './port.ts';
+import type { Port } from './port.ts';
+
+const ours = createTestPki('Acme');
+const corp = createTestPki('Corp');
+const spire = createTestPki('Spire');
+const corpCrl = { freshUntil: Number.POSITIVE_INFINITY };
+
+const anchor = (options: Partial<TrustAnchorOptions> = {}): TrustAnchor =>
+  new TrustAnchor({ name: 'corp', roots: [corp.root.certificate], issuers: [corp.issuing.certificate], identity: { from: 'commonName' }, status: 'required', ...options });
+const spiffe = anchor({ name: 'spire', roots: [spire.root.certificate], issuers: 'any', identity: { from: 'spiffe', trustDomain: 'spire.example' }, status: { shortLivedMs: 3_600_000 } });
+const storeOf = (...anchors: readonly TrustAnchor[]): TrustStore => new TrustStore({ issuing: [ours.issuing.certPem], roots: [ours.root.certPem], anchors });
+
+const index = freshIndex(ours);
+index.replaceIssuer(corp.issuing.certificate.spkiHash, index.newTable(), corpCrl);
+const port: Port = await openPort({ pki: ours, trust: storeOf(anchor(), spiffe), index });
+afterAll(() => port.close());
+
+const alone = (identity: TestIdentity): TestIdentity => ({ ...identity, chainPem: identity.certPem });
+const alice = (): TestIdentity => corp.issuing.leaf({ commonName: 'alice', names: { emails: ['alice@corp.example'] } });
+const workload = (options: object = {}): TestIdentity => spire.issuing.leaf({ commonName: 'x', names: { uris: ['spiffe://spire.example/web'] }, notAfter: new Date(Date.now() + 1_800_000), ...options });
+const refusal = (): string => `${port.refused.at(-1)?.error.code}: ${port.refused.at(-1)?.error.message}`;
+
+describe('certificates of other authorities', () => {
+  it('connect beside ours, under names of their own', async () => {
+    expect((await call(port, ours.issuing.leaf())).body).toBe('spiffe://test.internal/agent/agent-7');
+    expect((await call(port, alone(alice()))).body).toBe('corp/cn:alice');
+    expect((await call(port, workload())).body).toBe('spiffe://spire.example/web');
+  });
+
+  it.each<[string, () => TestIdentity, string]>([
+    ['an issuing CA beside the pinned one', () => corp.root.subordinate('Corp Other').leaf({ names: { dnsNames: ['a.corp.example'] } }), 'ERR_PEER_ISSUER: the client certificate cannot be used: it leads to a root of trust.corp but was not issued by a pinned issuing CA'],
+    ['a missing chain', () => alone(workload()), 'ERR_PEER_UNTRUSTED: no trusted authority issued the client certificate (UNABLE_TO_VERIFY_LEAF_SIGNATURE): enroll with this gateway\'s CA'],
+    ['an identity of ours', () => corp.issuing.leaf(), 'ERR_PEER_IDENTITY: the client certificate cannot be used: it carries a SPIFFE ID, which this anchor may not give'],
+    ['a foreign trust domain', () => workload({ names: { uris: ['spiffe://test.internal/agent/agent-7'] } }), 'ERR_PEER_IDENTITY: the client certificate cannot be used: its SPIFFE ID is of another trust domain than spire.example'],
+    ['a long life and nobody to revoke it', () => workload({ notAfter: new Date(Date.now() + 7_200_000) }), 'ERR_PEER_PROFILE: the client certificate cannot be used: it lives longer than trust.spire allows for certificates whose revocation nobody publishes'],
+    ['no clientAuth', () => corp.issuing.leaf({ names: { dnsNames: ['a'] }, extendedKeyUsage: [] }), 'ERR_PEER_PROFILE: the client certificate cannot be used: its extendedKeyUsage does not name clientAuth'],
+    ['its end behind it', () => corp.issuing.leaf({ names: { dnsNames: ['a'] }, notBefore: new Date(Date.now() - 7_200_000), notAfter: new Date(Date.now() - 60_000) }), 'ERR_PEER_EXPIRED'],
+  ])('are refused with %s', async (_what, identity, expected) => {
+    expect((await call(port, identity())).status).toBe(403);
+    expect(refusal()).toContain(expected);
+  });
+
+  it('are cut when their CRL revokes them, and refused while it is stale', async () => {
+    const peer = alice();
+    const table = index.newTable();
+    expect((await call(port, peer)).status).toBe(200);
+    index.replaceIssuer(corp.issuing.certificate.spkiHash, table, { freshUntil: 0 });
+    await call(port, peer);
+    expect(refusal()).toContain('ERR_PEER_STATUS_UNKNOWN');
+    index.replaceIssuer(corp.issuing.certificate.spkiHash, index.newTable(), corpCrl);
+    index.add([{ issuerId: corp.issuing.certificate.spkiHash, serial: peer.certificate.serial, revokedAt: new Date(), reason: 'keyCompromise' }]);
+    await call(port, peer);
+    expect(refusal()).toContain('ERR_PEER_REVOKED');
+    // The CA above: revoked by the root, so all of them.
+    index.add([{ issuerId: spire.root.certificate.spkiHash, serial: spire.issuing.certificate.serial, revokedAt: new Date(), reason: 'cACompromise' }]);
+    await call(port, workload());
+    expect(refusal()).toContain('ERR_PEER_REVOKED: the issuing CA');
+  });
+
+  it('are cut when their anchor leaves, and stay when it is only read again', async () => {
+    const { request } = await import('node:https');
+    const identity = alice();
+    const req = request({ host: '127.0.0.1', port: port.port, path: '/', servername: 'localhost', ca: ours.root.certPem, key: identity.keyPem, cert: identity.chainPem, agent: false, headers: { connection: 'keep-alive' } });
+    req.on('error', () => undefined).end();
+    let closed = false;
+    req.once('response', (answer) => answer.resume());
+    req.once('socket', (socket) => socket.once('close', () => { closed = true; }));
+    await until(() => port.listener.connections.size > 0, 'alice connected');
+    const server = ours.issuing.server();
+    port.listener.reload({ key: server.keyPem, cert: server.chainPem, trust: storeOf(anchor(), spiffe) });
+    expect(closed).toBe(false);
+    port.listener.reload({ key: server.keyPem, cert: server.chainPem, trust: storeOf(spiffe) });
+    await until(() => closed, 'alice cut');
+  });
+
+  it('must not share a CA key with ours or with each other', () => {
+    expect(() => storeOf(anchor({ issuers: [ours.issuing.certificate] }))).toThrow('a CA of trust.corp has the key of one of our own CA: each CA belongs to one trust, so remove it from the other');
+    expect(() => storeOf(anchor(), anchor({ name: 'twin' }))).toThrow('a CA of trust.twin has the key of one of trust.corp');
+    expect(() => anchor({ roots: [alice().certificate] })).toThrow('a certificate of trust.corp is not that of a CA: give the certificates of the CAs');
+  });
+
+  it('cannot change sides by a cross certificate', () => {
+    // Partner signs Corp's issuing CA, so that a certificate of Corp leads to Partner too.
+    const partner = anchor({ name: 'partner', roots: [corp.root.certificate], issuers: 'any' });
+    const pinned = new TrustAnchor({ name: 'corp', roots: [corp.issuing.certificate], issuers: [corp.issuing.certificate], identity: { from: 'commonName' }, status: 'required' });
+    expect(storeOf(partner, pinned).foreigner(alice().certificate, [corp.issuing.certificate], new Date())).toMatchObject({ ok: true, principal: { id: 'corp/cn:alice' } });
+  });
+});
