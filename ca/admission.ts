@@ -77,10 +77,9 @@ const withinLimit = (others: readonly Contender[], admission: Admission): readon
   const excess = live.length + 1 - maxLive;
   if (excess <= 0) return [];
   const replacedAndSeen = new Set(live.filter((record) => record.firstSeenAt !== undefined).map((record) => record.replaces));
-  const retirable =
-    presented === undefined
-      ? []
-      : live.filter((record) => record.state === 'issued' && record.serial !== presented.serial && ((record.replaces === presented.serial && record.firstSeenAt === undefined) || replacedAndSeen.has(record.serial)));
+  const retirable = live.filter(
+    (record) => record.state === 'issued' && record.serial !== presented?.serial && (replacedAndSeen.has(record.serial) || (presented !== undefined && record.replaces === presented.serial && record.firstSeenAt === undefined)),
+  );
   if (retirable.length < excess) {
     throw new CaError('ERR_CA_LIMIT', `agent ${JSON.stringify(intent.agent)} holds ${live.length} live certificates of ${maxLive}; revoke one or let it expire`, {
       facts: { agent: intent.agent, live: live.length, limit: maxLive },

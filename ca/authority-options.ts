@@ -22,6 +22,8 @@ export interface AuthorityOptions {
   readonly requestExpiry?: string | number | undefined;
   /** Requests that may wait for approval at once. Default 1,000. */
   readonly maxPendingRequests?: number | undefined;
+  /** How long a replaced certificate is good beside its successor, from the first use of that one; `never` retires none. Default 1h. */
+  readonly retireReplaced?: string | number | undefined;
   /** SPKI hashes (lower-case hex SHA-256) that are never certified. */
   readonly refusedSpkiHashes?: readonly string[] | undefined;
   /** Of the key that signs OCSP answers, which the authority makes for itself in its directory. */

@@ -49,6 +49,7 @@ import type {
   TokenRequest,
 } from './requests.ts';
 import { releaseSelected } from './release.ts';
+import { Retirement } from './retirement.ts';
 import { previewRevocation, revokeSelected } from './revocation.ts';
 import { checkAgentName, checkOrganizationalUnits, checkTrustDomain } from './subject-rules.ts';
 import { spkiOf } from './x509/algorithm.ts';
@@ -77,6 +78,7 @@ export class CertificateAuthority {
   readonly #services: IssuerServices;
   readonly #schedule: CrlSchedule;
   readonly #approvals: ApprovalQueue;
+  readonly #retirement: Retirement;
   readonly #maxLive: number;
   readonly #followers = new Set<HierarchyFollower>();
   #hierarchy: Hierarchy;
@@ -98,6 +100,12 @@ export class CertificateAuthority {
     this.#services = new IssuerServices({ ...options, certifyResponder: (issuer, spki) => this.#certifyResponder(issuer, spki) });
     this.#services.follow(hierarchy);
     this.ocsp = this.#services.ocsp;
+    this.#retirement = new Retirement({
+      store, clock,
+      overlapMs: options.retireReplaced === 'never' ? 'never' : parseDuration(options.retireReplaced ?? '1h') * 1_000,
+      onRetired: (records) => this.#statusChanged(records),
+      onError: options.onBackgroundError ?? (() => undefined),
+    });
     this.#schedule = new CrlSchedule({
       publishers: this.#services.scheduled,
       clock,
@@ -267,6 +275,8 @@ export class CertificateAuthority {
       const now = this.#options.clock.now();
       if (old.state === 'revoked') throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is revoked; ask the operator for a new identity', { facts: { ...presented } });
       if (now.getTime() >= old.notAfter.getTime() + 1_000) throw new CaError('ERR_CA_TTL', 'the certificate presented for renewal has expired; enroll again with a new token', { facts: { ...presented } });
+      // To present it is to use it, wherever that was.
+      if (old.firstSeenAt === undefined) await this.#options.store.markSeen(presented, now);
       const profile = this.#agentProfile(old.profile);
       requireWay(profile, 'renewal');
       if (request.way !== undefined) requireWay(profile, request.way);
@@ -420,6 +430,11 @@ export class CertificateAuthority {
     return recovered;
   }
 
+  /** Retires certificates whose successors have been in use for long enough. Also done by itself after `start`. */
+  async retireReplaced(): Promise<readonly CertificateRecord[]> {
+    return this.#retirement.sweep();
+  }
+
   async certificates(query: CertificateQuery = {}): Promise<readonly CertificateRecord[]> {
     return this.#options.store.findCertificates(query);
   }
@@ -432,10 +447,12 @@ export class CertificateAuthority {
   /** Keeps CRLs fresh from now on: a new one of each CA at start, then at half-life and after revocations. */
   async start(): Promise<void> {
     await this.#schedule.start();
+    this.#retirement.start();
   }
 
   /** Publishes what revocations are waiting for and stops the timers. */
   async close(): Promise<void> {
+    await this.#retirement.close();
     await this.#schedule.close();
   }
 

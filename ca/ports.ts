@@ -127,6 +127,16 @@ export interface RevokedSerial {
   readonly notAfter: Date;
 }
 
+/** A renewal whose new certificate is in use, and whose old one waits to be retired. */
+export interface Succession {
+  /** Of the new one. */
+  readonly issuerId: IssuerId;
+  readonly serial: SerialHex;
+  readonly agent: string;
+  readonly replaces: SerialHex;
+  readonly seenAt: Date;
+}
+
 export interface CrlRecord {
   readonly issuerId: IssuerId;
   readonly crlNumber: bigint;
@@ -306,8 +316,12 @@ export interface CaStore {
   /** Every revoked certificate of an issuer, in pages, ordered by serial. Default page 1,000: larger ones stay alive long enough for the garbage collector to stall the event loop. */
   revokedSerials(issuerId: IssuerId, options?: { pageSize?: number }): AsyncIterable<readonly RevokedSerial[]>;
 
-  /** Certificate first accepted by a gateway. Idempotent. */
+  /** Certificate first accepted by a gateway. Idempotent. The first time of one that replaces another makes a succession. */
   markSeen(key: { issuerId: IssuerId; serial: SerialHex }, at: Date): Promise<void>;
+  /** Those seen then or before, oldest first, that are not settled. */
+  successions(seenBefore: Date, limit: number): Promise<readonly Succession[]>;
+  /** Idempotent. */
+  settleSuccessions(keys: readonly { issuerId: IssuerId; serial: SerialHex }[]): Promise<void>;
 
   latestCrl(issuerId: IssuerId): Promise<CrlRecord | undefined>;
   /** No CRL may have this number or a lower one: what was published since the backup that the store comes from. 0 when it comes from none. */

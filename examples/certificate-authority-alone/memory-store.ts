@@ -2,7 +2,7 @@
  * A store of one's own, in memory: what `CertificateAuthority` asks of a database. A real one answers
  * only once a change and its audit event are on disk together.
  */
-import type { AuditEvent, CaStore, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken } from 'sallyport/ca';
+import type { AuditEvent, CaStore, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken, Succession } from 'sallyport/ca';
 import { CaError } from 'sallyport/ca';
 
 export function createMemoryStore(): CaStore & { readonly events: readonly AuditEvent[] } {
@@ -10,6 +10,7 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
   const crls = new Map<string, CrlRecord>();
   const tokens = new Map<string, EnrollmentToken & { spentAt: Date | undefined }>();
   const requests = new Map<string, CertificateRequest>();
+  const successions = new Map<string, Succession>();
   const events: AuditEvent[] = [];
   let changes = 0;
   const keyOf = ({ issuerId, serial }: { readonly issuerId: string; readonly serial: string }): string => `${issuerId}:${serial}`;
@@ -91,7 +92,16 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
         .toSorted((a, b) => (a.serial < b.serial ? -1 : 1))
         .map(({ serial, revokedAt, revocationReason, notAfter }) => ({ issuerId, serial, revokedAt: revokedAt ?? new Date(0), reason: revocationReason ?? 'unspecified', notAfter }));
     },
-    markSeen: async (key, at) => void change(key, { firstSeenAt: at }),
+    markSeen: async (key, at) => {
+      const record = certificates.get(keyOf(key));
+      if (record === undefined || record.firstSeenAt !== undefined) return;
+      change(key, { firstSeenAt: at });
+      if (record.replaces !== undefined) successions.set(keyOf(key), { ...key, agent: record.agent, replaces: record.replaces, seenAt: at });
+    },
+    successions: async (seenBefore, limit) => [...successions.values()].filter(({ seenAt }) => seenAt <= seenBefore).slice(0, limit),
+    settleSuccessions: async (keys) => {
+      for (const key of keys) successions.delete(keyOf(key));
+    },
     latestCrl: async (issuerId) => crls.get(issuerId),
     // A store that is restored from a backup answers with a number beyond all that were published since.
     crlNumberFloor: async () => 0n,

@@ -126,6 +126,7 @@ export function authorityOptions(config: Config, store: Store, world: World): Au
     publicUrl,
     ...profileSettings(config),
     maxLivePerAgent: ca.maxLivePerAgent,
+    retireReplaced: ca.retireReplaced === 'never' ? 'never' : inSeconds(ca.retireReplaced),
     ocsp: ca.ocsp,
     requestExpiry: inSeconds(ca.requests.expiry),
     maxPendingRequests: ca.requests.maxPending,

@@ -86,6 +86,7 @@ const ca = z.strictObject({
   maxTtl: duration().prefault('90d').describe('Longest lifetime of an agent certificate'),
   serverTtl: duration().prefault('90d').describe('Lifetime of the gateway\'s own certificate'),
   maxLivePerAgent: count(1, 1_000).default(2).describe('Live certificates one agent may hold; two, so that a renewal overlaps'),
+  retireReplaced: z.union([z.literal('never'), duration()]).prefault('1h').describe('How long a certificate that was renewed is good beside its successor, from the first use of that one; then it is revoked as superseded. never: until it expires'),
   ocsp: z.boolean('must be true or false').default(true).describe('Answer OCSP requests at /ocsp of the public listener, and staple such answers to the gateway\'s own certificate'),
   requests: requests.prefault({}).describe('Certificates that a second person must approve'),
   profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe, server, short-lived and console-user'),

@@ -8,6 +8,7 @@ import { changeRequest, expireRequests, findRequests, insertRequest, unspendable
 import type { Database } from './database.ts';
 import { releaseCertificates, revokedPages, revokeCertificates } from './revocations.ts';
 import type { Schema, TokenTable } from './schema.ts';
+import { deleteSuccessions, noteFirstUse, readSuccessions } from './successions.ts';
 import { Refusal } from './write-queue.ts';
 import type { WriteQueue } from './write-queue.ts';
 
@@ -93,15 +94,13 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
         db.selectFrom('certificate').select('first_seen_at').where('issuer_id', '=', key.issuerId).where('serial', '=', key.serial).executeTakeFirst(),
       );
       if (known === undefined || known.first_seen_at !== null) return;
-      await queue.run(({ tx }) =>
-        tx
-          .updateTable('certificate')
-          .set({ first_seen_at: at.getTime() })
-          .where('issuer_id', '=', key.issuerId)
-          .where('serial', '=', key.serial)
-          .where('first_seen_at', 'is', null)
-          .execute(),
-      );
+      await queue.run((change) => noteFirstUse(change, key, at));
+    },
+
+    successions: (seenBefore, limit) => reading((db) => readSuccessions(db, seenBefore, limit)),
+
+    settleSuccessions: async (keys) => {
+      if (keys.length > 0) await queue.run((change) => deleteSuccessions(change, keys));
     },
 
     latestCrl: (issuerId) =>

@@ -101,6 +101,18 @@ const migrations: readonly Migration[] = [
       "CREATE INDEX certificate_request_open ON certificate_request (state, expires_at) WHERE state IN ('pending', 'approved')",
     ],
   },
+  {
+    name: 'successions',
+    statements: ({ integer, text, table }) => [
+      `CREATE TABLE succession (
+        issuer_id ${text} NOT NULL, serial ${text} NOT NULL, agent ${text} NOT NULL, replaces ${text} NOT NULL, seen_at ${integer} NOT NULL,
+        PRIMARY KEY (issuer_id, serial))${table}`,
+      'CREATE INDEX succession_by_use ON succession (seen_at, serial)',
+      // An agent with certificates of a minute has thousands behind it: those that count are found without them.
+      'DROP INDEX certificate_by_agent',
+      'CREATE INDEX certificate_by_agent ON certificate (agent, not_after)',
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;

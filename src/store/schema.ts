@@ -26,6 +26,15 @@ export interface CertificateTable {
   readonly released_at: number | null;
 }
 
+/** A renewal whose new certificate (issuer, serial) is in use, and whose old one waits to be retired. */
+export interface SuccessionTable {
+  readonly issuer_id: string;
+  readonly serial: string;
+  readonly agent: string;
+  readonly replaces: string;
+  readonly seen_at: number;
+}
+
 /** One row per issuer: the latest complete CRL. */
 export interface CrlTable {
   readonly issuer_id: string;
@@ -146,6 +155,7 @@ export interface MigrationTable {
 
 export interface Schema {
   certificate: CertificateTable;
+  succession: SuccessionTable;
   crl: CrlTable;
   enrollment_token: TokenTable;
   certificate_request: RequestTable;

@@ -33,11 +33,37 @@ describe('renewal', () => {
     const agent = name();
     const first = await fixture.authority.issue({ agent });
     const second = await fixture.authority.renew(first, { csr: newCsr() });
-    // The second is presented though nobody noted its use: the first may not go.
-    expect(await codeOfRefusal(fixture.authority.renew(second, { csr: newCsr() }))).toBe('ERR_CA_LIMIT');
-    await fixture.store.ca.markSeen(second, fixture.clock.now());
+    // A third has no room yet: nobody noted that the second is in use.
+    expect(await codeOfRefusal(fixture.authority.issue({ agent }))).toBe('ERR_CA_LIMIT');
+    // Who presents it uses it.
     await fixture.authority.renew(second, { csr: newCsr() });
     expect(await statesOf(agent)).toEqual(['revoked', 'issued', 'issued']);
+  });
+  it('makes room for a new identity by what was replaced and whose successor has been seen', async () => {
+    const agent = name();
+    const first = await fixture.authority.issue({ agent });
+    await fixture.store.ca.markSeen(await fixture.authority.renew(first, { csr: newCsr() }), fixture.clock.now());
+    await fixture.authority.issue({ agent });
+    expect(await statesOf(agent)).toEqual(['revoked', 'issued', 'issued']);
+  });
+  it('leaves the replaced certificate good for an hour after the first use of its successor, and retires with it what no answer carried', async () => {
+    const { authority, store, clock } = fixture;
+    await authority.retireReplaced();
+    const agent = name();
+    const first = await authority.issue({ agent });
+    await authority.renew(first, { csr: newCsr() });
+    clock.turn(1);
+    // The answer was lost; the agent asks again and uses what it gets.
+    const third = await (await fixture.reopen({ maxLivePerAgent: 3 })).renew(first, { csr: newCsr() });
+    await store.ca.markSeen(third, clock.now());
+    clock.turn(3_599);
+    expect(await authority.retireReplaced()).toEqual([]);
+    clock.turn(1);
+    expect((await authority.retireReplaced()).map(({ serial }) => serial)).toHaveLength(2);
+    expect((await authority.certificates({ agent })).map(({ state, revocationReason }) => [state, revocationReason])).toEqual([['revoked', 'superseded'], ['revoked', 'superseded'], ['issued', undefined]]);
+    expect((await fixture.events()).filter(({ action, agent: whose }) => action === 'certificate.revoked' && whose === agent)).toMatchObject([{ actor: 'ca', reason: 'superseded' }, { actor: 'ca', reason: 'superseded' }]);
+    // Each is done once.
+    expect([await authority.retireReplaced(), await store.ca.successions(clock.now(), 10)]).toEqual([[], []]);
   });
   it('is refused to what is expired, revoked, unknown, of the root, or another agent by key', async () => {
     const { authority } = fixture;

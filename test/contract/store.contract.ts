@@ -211,6 +211,24 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         await store.ca.markSeen(intent, later(9));
         await store.ca.markSeen({ issuerId, serial: 'ff' }, later(9));
         expect((await one(store, intent.serial))?.firstSeenAt).toEqual(later(5));
+        expect(await store.ca.successions(later(9), 10)).toEqual([]);
+      });
+
+      it('remembers which renewals are in use, until their predecessors are dealt with', async () => {
+        const store = await open();
+        const [first, second] = [await issue(store.ca, { replaces: '0a' }), await issue(store.ca, { agent: 'agent-8', spkiHash: 'dd'.repeat(32), replaces: '0b' })];
+        await store.ca.markSeen(second, later(5));
+        await store.ca.markSeen(first, later(6));
+        await store.ca.markSeen(second, later(7));
+        const successions = [
+          { issuerId, serial: second.serial, agent: 'agent-8', replaces: '0b', seenAt: later(5) },
+          { issuerId, serial: first.serial, agent: first.agent, replaces: '0a', seenAt: later(6) },
+        ];
+        expect(await store.ca.successions(later(6), 10)).toEqual(successions);
+        expect(await store.ca.successions(later(5), 10)).toEqual(successions.slice(0, 1));
+        expect(await store.ca.successions(later(6), 1)).toEqual(successions.slice(0, 1));
+        await store.ca.settleSuccessions([second, { issuerId, serial: 'ff' }]);
+        expect(await store.ca.successions(later(9), 10)).toEqual(successions.slice(1));
       });
     });
 

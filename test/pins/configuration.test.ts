@@ -32,6 +32,7 @@ it('keeps the keys of sallyport.yaml and their defaults', () => {
     'ca.maxTtl = 90d',
     'ca.serverTtl = 90d',
     'ca.maxLivePerAgent = 2',
+    'ca.retireReplaced = 1h',
     'ca.ocsp = true',
     'ca.requests.expiry = 7d',
     'ca.requests.maxPending = 1000',
