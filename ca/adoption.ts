@@ -26,7 +26,7 @@ export const recordAuthorities = async (hierarchy: Hierarchy, options: Pick<Auth
     await recordAuthority(certificate, { name, role, issuerId: above[0]?.spkiHash ?? rootId, actor: 'ca' }, options);
     for (const [index, intermediate] of above.entries()) await recordAuthority(intermediate, { name: intermediateName(name, index), role: 'issuing', issuerId: above[index + 1]?.spkiHash ?? rootId, actor: 'ca' }, options);
   }
-  for (const { name, by, certificate } of hierarchy.crossCertificates) await recordAuthority(certificate, { name, role: 'cross', issuerId: issuerIn(hierarchy, by)?.id ?? certificate.spkiHash, actor: 'ca' }, options);
+  for (const { name, of, by, certificate } of hierarchy.crossCertificates) await recordAuthority(certificate, { name, role: issuerIn(hierarchy, of)?.role === 'issuing' ? 'issuing' : 'cross', issuerId: issuerIn(hierarchy, by)?.id ?? certificate.spkiHash, actor: 'ca' }, options);
 };
 
 /** Its name in the inventory. */

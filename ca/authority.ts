@@ -15,7 +15,8 @@ import { CaError } from './errors.ts';
 import { certificateRefused, certificateUnknownIssued, tokenCreated, tokenRefused, tokenSpent } from './events.ts';
 import { grantedToAgent, grantedToServer } from './grant.ts';
 import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
-import { readHierarchyList } from './hierarchy-files.ts';
+import { HierarchyKeeper } from './hierarchy-keeper.ts';
+import type { HierarchyFollower } from './hierarchy-keeper.ts';
 import { IssuerServices } from './issuer-services.ts';
 import { isTrusted, issuerIn, pathAbove, rootsPem, trustedOf } from './issuer.ts';
 import type { CrossCertificate, Hierarchy, Issuer, IssuerRole } from './issuer.ts';
@@ -48,6 +49,8 @@ import type {
   RevokeSelector,
   TokenRequest,
 } from './requests.ts';
+import { activate, prepare, retire } from './rotation.ts';
+import type { ActivateOptions, PrepareRequest, RetireOptions, Step } from './rotation.ts';
 import { releaseSelected } from './release.ts';
 import { Retirement } from './retirement.ts';
 import { previewRevocation, revokeSelected } from './revocation.ts';
@@ -57,12 +60,6 @@ import { parseCertificate } from './x509/certificate.ts';
 import type { Certificate } from './x509/certificate.ts';
 import type { Csr } from './x509/csr.ts';
 import { generateSerial, serialToHex } from './x509/serial.ts';
-
-export interface HierarchyFollower {
-  /** Before the authority begins to work with the next hierarchy. What it throws leaves the authority with the one it has. */
-  before(next: Hierarchy): Promise<void>;
-  after(): void;
-}
 
 /**
  * Issues, renews and revokes certificates and publishes CRLs. Whatever a method answers is on disk,
@@ -80,14 +77,20 @@ export class CertificateAuthority {
   readonly #approvals: ApprovalQueue;
   readonly #retirement: Retirement;
   readonly #maxLive: number;
-  readonly #followers = new Set<HierarchyFollower>();
-  #hierarchy: Hierarchy;
+  readonly #keeper: HierarchyKeeper;
   #refusedKeys: ReadonlySet<string>;
 
   private constructor(hierarchy: Hierarchy, options: AuthorityOptions) {
     const { store, clock } = options;
-    this.#hierarchy = hierarchy;
     this.#refusedKeys = refusedKeys(hierarchy, options);
+    this.#keeper = new HierarchyKeeper({
+      ...options,
+      hierarchy,
+      onAdopted: (next) => {
+        this.#refusedKeys = refusedKeys(next, options);
+        for (const name of this.#services.follow(next)) this.#schedule.request(name);
+      },
+    });
     this.trustDomain = checkTrustDomain(options.trustDomain);
     // Refuses an unusable address now rather than at the first certificate.
     publishedAt(options.publicUrl, hierarchy.issuing);
@@ -140,11 +143,11 @@ export class CertificateAuthority {
 
   /** The CAs that issue now; which ones these are can change while the authority runs. */
   get root(): Issuer {
-    return this.#hierarchy.root;
+    return this.hierarchy.root;
   }
 
   get issuing(): Issuer {
-    return this.#hierarchy.issuing;
+    return this.hierarchy.issuing;
   }
 
   /** PEM of issuing CA and root. */
@@ -154,36 +157,36 @@ export class CertificateAuthority {
 
   /** Every CA there ever was, oldest first. */
   get issuers(): readonly Issuer[] {
-    return this.#hierarchy.issuers;
+    return this.hierarchy.issuers;
   }
 
   /** As it is now. */
   get hierarchy(): Hierarchy {
-    return this.#hierarchy;
+    return this.#keeper.current;
   }
 
   get crossCertificates(): readonly CrossCertificate[] {
-    return this.#hierarchy.crossCertificates;
+    return this.hierarchy.crossCertificates;
   }
 
   /** Grows with every change of which CAs there are and what each is for. */
   get sequence(): number {
-    return this.#hierarchy.sequence;
+    return this.hierarchy.sequence;
   }
 
   /** Those whose certificates are accepted, the active one first. */
   trusted(role: IssuerRole): readonly Issuer[] {
-    return trustedOf(this.#hierarchy, role);
+    return trustedOf(this.hierarchy, role);
   }
 
   /** Every root to be trusted, in PEM. */
   get roots(): string {
-    return rootsPem(this.#hierarchy);
+    return rootsPem(this.hierarchy);
   }
 
   /** The root that is pinned by tokens and ends the path that is shown for that: the oldest one still trusted above the active issuing CA. */
   get pinnedRoot(): Issuer {
-    return pathAbove(this.#hierarchy, this.issuing).root;
+    return pathAbove(this.hierarchy, this.issuing).root;
   }
 
   issuerById(id: IssuerId): Issuer | undefined {
@@ -191,7 +194,7 @@ export class CertificateAuthority {
   }
 
   issuerNamed(name: IssuerName): Issuer | undefined {
-    return issuerIn(this.#hierarchy, name);
+    return issuerIn(this.hierarchy, name);
   }
 
   /** Of a CA, or of one root by another (`root-2-by-root`). */
@@ -201,16 +204,35 @@ export class CertificateAuthority {
 
   /** From now on told of each change, made in this process or in another; returns what ends it. */
   followHierarchy(follower: HierarchyFollower): () => void {
-    this.#followers.add(follower);
-    return () => this.#followers.delete(follower);
+    return this.#keeper.follow(follower);
   }
 
   /** Reads the hierarchy again if another process changed it. Answers whether it did. @throws as `load` */
-  async refresh(): Promise<boolean> {
-    const { directory, sequence } = this.#hierarchy;
-    if (directory === undefined || (await readHierarchyList(directory)).sequence === sequence) return false;
-    await this.#adopt(await loadHierarchy({ directory, passphrase: this.#options.passphrase, before: this.#hierarchy }));
-    return true;
+  refresh(): Promise<boolean> {
+    return this.#keeper.refresh();
+  }
+
+  /** Makes the next root, with an issuing CA under it, or the next issuing CA: trusted from now on, and issuing once it is activated. */
+  async prepareIssuer(request: PrepareRequest): Promise<readonly Issuer[]> {
+    return this.changeHierarchy((hierarchy) => prepare(hierarchy, request, this.#options));
+  }
+
+  /** From now on this CA issues; the one before is superseded, and what it issued stays good. */
+  async activateIssuer(name: IssuerName, options: ActivateOptions = {}): Promise<readonly Issuer[]> {
+    return this.changeHierarchy((hierarchy) => activate(hierarchy, name, options, this.#options));
+  }
+
+  /** From now on nothing this CA issued is accepted. */
+  async retireIssuer(name: IssuerName, options: RetireOptions = {}): Promise<readonly Issuer[]> {
+    const retired = await this.changeHierarchy((hierarchy) => retire(hierarchy, name, options, this.#options));
+    // Its certificate was revoked.
+    for (const issuer of this.issuers) if (issuer.role === 'root') this.#schedule.request(issuer.name);
+    return retired;
+  }
+
+  /** Puts the next hierarchy in force, of whose CAs every file is written. Answers with the CAs it is about. */
+  changeHierarchy(step: (hierarchy: Hierarchy) => Promise<Step>): Promise<readonly Issuer[]> {
+    return this.#keeper.change(step);
   }
 
   /** Certifies an agent on an operator's word. */
@@ -466,7 +488,7 @@ export class CertificateAuthority {
         validityOf(clock.now(), profile, ttlSeconds, this.issuing.certificate);
       },
       issue: (request) => this.#auditing(request.agent, { actor: request.decidedBy ?? 'ca' }, () => this.#fill(this.#orderOf(request), undefined)),
-      recall: (record, der) => answerOf(record, der, { hierarchy: this.#hierarchy, issuer: this.issuerById(record.issuerId) ?? this.issuing }),
+      recall: (record, der) => answerOf(record, der, { hierarchy: this.hierarchy, issuer: this.issuerById(record.issuerId) ?? this.issuing }),
     });
   }
 
@@ -496,16 +518,6 @@ export class CertificateAuthority {
     for (const issuer of this.issuers) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
     // The change feed says it too, perhaps a moment later.
     for (const record of records) this.ocsp?.forget(record);
-  }
-
-  async #adopt(hierarchy: Hierarchy): Promise<void> {
-    await recordAuthorities(hierarchy, this.#options);
-    // Whoever judges certificates knows a CA before there is one of it.
-    for (const follower of this.#followers) await follower.before(hierarchy);
-    this.#hierarchy = hierarchy;
-    this.#refusedKeys = refusedKeys(hierarchy, this.#options);
-    for (const name of this.#services.follow(hierarchy)) this.#schedule.request(name);
-    for (const follower of this.#followers) follower.after();
   }
 
   #publisher(which: IssuerName): CrlPublisher {
@@ -590,7 +602,7 @@ export class CertificateAuthority {
   #fill(order: Order, privateKey: KeyObject | undefined): Promise<IssuedCertificate> {
     const { clock, randomness, publicUrl } = this.#options;
     return fillOrder(order, {
-      clock, randomness, publicUrl, privateKey, hierarchy: this.#hierarchy, profiles: this.profiles,
+      clock, randomness, publicUrl, privateKey, hierarchy: this.hierarchy, profiles: this.profiles,
       issuance: this.#issuance, maxLive: this.#maxLive, ocsp: this.ocsp !== undefined,
     });
   }

@@ -64,6 +64,8 @@ export type CaErrorCode =
   | 'ERR_CA_REASON'
   | 'ERR_CA_SELECTION'
   | 'ERR_CA_NOT_HELD'
+  | 'ERR_CA_STATUS'
+  | 'ERR_CA_IN_USE'
   | 'ERR_CA_IMPORT'
   | 'ERR_CA_PENDING'
   // Enrollment

@@ -1,7 +1,9 @@
 /** The CA's audit events, one function per action. Never a token, a key or a passphrase. */
 import { CodedError } from './errors.ts';
 import type { AuditEvent, CertificateIntent, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken, RevocationReason } from './ports.ts';
+import type { Issuer } from './issuer.ts';
 import type { IssuerName } from './requests.ts';
+import { formatName } from './x509/name.ts';
 
 interface Circumstances {
   readonly time: Date;
@@ -104,6 +106,26 @@ export const crlPublished = (crl: CrlRecord, name: IssuerName, { time, actor }: 
   issuer: crl.issuerId,
   name,
   detail: { crlNumber: String(crl.crlNumber), thisUpdate: crl.thisUpdate.toISOString(), nextUpdate: crl.nextUpdate.toISOString(), entries: crl.entries },
+});
+
+type Succession = Circumstances & { readonly sequence: number };
+
+export const authorityPrepared = (issuer: Issuer, circumstances: Succession): AuditEvent => ({ action: 'ca.prepared', ...successionOf(issuer, circumstances) });
+
+export const authorityActivated = (issuer: Issuer, circumstances: Succession): AuditEvent => ({ action: 'ca.activated', ...successionOf(issuer, circumstances) });
+
+export const authorityRetired = (issuer: Issuer, circumstances: Succession): AuditEvent => ({ action: 'ca.retired', ...successionOf(issuer, circumstances) });
+
+const successionOf = ({ name, id, root, certificate }: Issuer, { time, actor, sequence }: Succession): Omit<AuditEvent, 'action'> => ({
+  outcome: 'done',
+  time,
+  actor,
+  issuer: id,
+  name,
+  subject: formatName(certificate.subject),
+  serial: certificate.serial,
+  thumbprint: certificate.thumbprint,
+  detail: { root, notAfter: certificate.notAfter.toISOString(), sequence },
 });
 
 export const tokenCreated = (token: EnrollmentToken, { time, actor }: Circumstances): AuditEvent => ({

@@ -128,7 +128,7 @@ export const parseList = (text: string): HierarchyList | undefined => {
   const roots = new Set(listed.filter((issuer) => issuer?.role === 'root').map((issuer) => issuer?.name));
   const names = new Set(listed.map((issuer) => issuer?.name));
   const whole = listed.every((issuer): issuer is ListedIssuer => issuer !== undefined && roots.has(issuer.root) && (issuer.role === 'issuing' || issuer.root === issuer.name));
-  const crossed = crossCertificates.every((each): each is { of: string; by: string } => isRecord(each) && typeof each['of'] === 'string' && typeof each['by'] === 'string' && roots.has(each['of']) && roots.has(each['by']));
+  const crossed = crossCertificates.every((each): each is { of: string; by: string } => isRecord(each) && typeof each['of'] === 'string' && typeof each['by'] === 'string' && names.has(each['of']) && roots.has(each['by']));
   if (!whole || !crossed || names.size !== listed.length) return undefined;
   return { sequence: sequence as number, issuers: listed, crossCertificates: crossCertificates.map(({ of, by }) => ({ of, by })) };
 };

@@ -126,7 +126,7 @@ export const loadHierarchy = async (options: LoadHierarchyOptions): Promise<Hier
   const issuers: Issuer[] = [];
   for (const listed of list.issuers) issuers.push(await loadIssuer(listed, roots, options));
   const crossCertificates: CrossCertificate[] = [];
-  for (const listed of list.crossCertificates) crossCertificates.push(await loadCross(listed, roots, directory));
+  for (const listed of list.crossCertificates) crossCertificates.push(await loadCross(listed, issuers, directory));
   return hierarchyOf({ sequence: list.sequence, issuers, crossCertificates, directory });
 };
 
@@ -144,11 +144,11 @@ const loadIssuer = async (listed: ListedIssuer, roots: ReadonlyMap<IssuerName, C
   return issuerOf(listed, { path, root, signer });
 };
 
-const loadCross = async ({ of, by }: { readonly of: IssuerName; readonly by: IssuerName }, roots: ReadonlyMap<IssuerName, Certificate>, directory: string): Promise<CrossCertificate> => {
+const loadCross = async ({ of, by }: { readonly of: IssuerName; readonly by: IssuerName }, issuers: readonly Issuer[], directory: string): Promise<CrossCertificate> => {
   const name = crossName({ of, by });
   const [certificate] = await readCertificates(certificateFile(directory, name));
-  const [key, signer] = [roots.get(of), roots.get(by)];
-  if (key === undefined || signer === undefined || key.spkiHash !== certificate.spkiHash || !verifyCertificateSignature(certificate, signer.spki)) throw notTogether(directory);
+  const [own, signer] = [of, by].map((each) => issuers.find((issuer) => issuer.name === each));
+  if (own?.id !== certificate.spkiHash || signer === undefined || !verifyCertificateSignature(certificate, signer.certificate.spki)) throw notTogether(directory);
   return { name, of, by, certificate, pem: pemOf([certificate]) };
 };
 

@@ -26,6 +26,7 @@ export type { CreateHierarchyOptions, LoadHierarchyOptions } from './hierarchy.t
 export { hierarchyOf } from './issuer.ts';
 export type { CrossCertificate, Hierarchy, Issuer, IssuerRole, IssuerStatus } from './issuer.ts';
 export { builtinProfiles, createProfile, createProfiles, issuanceWays, keyAlgorithms } from './profile.ts';
+export type { ActivateOptions, PrepareRequest, RetireOptions } from './rotation.ts';
 export type { Profile, ProfileConfig, ProfileKind } from './profile.ts';
 export { exportPrivateKey, generatePrivateKey, parsePrivateKey, readPrivateKey, signerOf, writePrivateKey } from './key-store.ts';
 export type { WriteKeyOptions } from './key-store.ts';

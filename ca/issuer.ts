@@ -34,7 +34,7 @@ export interface Issuer {
   readonly signer: Signer | undefined;
 }
 
-/** The key of one root, certified by another root: who trusts the one can verify what leads to the other. */
+/** The key of one CA, certified by another root than its own: who trusts that root can verify what leads to the other. */
 export interface CrossCertificate {
   /** `<of>-by-<by>`. */
   readonly name: string;
@@ -97,6 +97,16 @@ export const pathAbove = (hierarchy: Hierarchy, issuer: Issuer): { readonly pem:
 
 /** Every CA whose name constraints hold for what an issuer signs. */
 export const boundsOf = (hierarchy: Hierarchy, issuer: Issuer): readonly Certificate[] => [issuer.certificate, ...issuer.above, ...(issuer.role === 'root' ? [] : [issuerIn(hierarchy, issuer.root)?.certificate ?? issuer.certificate])];
+
+/**
+ * Beside `pathAbove`, for a server to show: the issuing CA certified by the older roots themselves. Some verifiers,
+ * those of Go and GnuTLS among them, count self-issued certificates against the pathLen, which RFC 5280 §6.1.4 does not.
+ */
+export const shortPaths = (hierarchy: Hierarchy, issuer: Issuer): string =>
+  hierarchy.crossCertificates
+    .filter(({ of, by }) => of === issuer.name && hierarchy.issuers.some((each) => each.name === by && isTrusted(each)))
+    .map(({ pem }) => pem)
+    .join('');
 
 /** Certificates in PEM, one after the other. */
 export const pemOf = (certificates: readonly Certificate[]): string => certificates.map(({ der }) => encodePem('CERTIFICATE', der)).join('');

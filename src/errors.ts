@@ -163,6 +163,8 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_CA_REASON: row(400, -32602, 2, 'unknown revocation reason'),
   ERR_CA_SELECTION: row(400, -32602, 2, 'nothing says which certificates'),
   ERR_CA_NOT_HELD: row(409, -32602, 1, 'not on hold'),
+  ERR_CA_STATUS: row(409, -32602, 1, 'not possible with this CA at this time'),
+  ERR_CA_IN_USE: row(409, -32602, 3, 'certificates of this CA are still valid'),
   ERR_CA_IMPORT: row(400, -32602, 1, 'not a CA that can be used here'),
   ERR_CA_PENDING: row(503, -32603, 1, 'the certificate authority waits for its certificate'),
   ERR_TOKEN_INVALID: row(403, -32602, 3, 'the enrollment token is not valid'),

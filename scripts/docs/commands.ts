@@ -16,7 +16,7 @@ const commands = await allCommands();
 
 export function commandsPage(): string {
   const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), { version: '0.0.0', commands });
-  const leaves = program.commands.flatMap((command) => (command.commands.length === 0 ? [command] : [...command.commands]));
+  const leaves = leavesOf(program);
   return page('Commands', 'the command tree in src/cli', [introduction, leaves.map((command) => `- [${code(nameOf(command))}](#${anchorOf(command)}): ${command.description()}`).join('\n'), ...leaves.map(section)]);
 }
 
@@ -35,7 +35,9 @@ function section(command: Command): string {
 
 const shared: ReadonlySet<string> = new Set(['--json', '--dir']);
 
-const nameOf = (command: Command): string => (command.parent?.parent ? `${command.parent.name()} ${command.name()}` : command.name());
+const leavesOf = (command: Command): readonly Command[] => (command.commands.length === 0 ? [command] : command.commands.flatMap(leavesOf));
+
+const nameOf = (command: Command): string => (command.parent?.parent ? `${nameOf(command.parent)} ${command.name()}` : command.name());
 
 const anchorOf = (command: Command): string => nameOf(command).replaceAll(' ', '-');
 

@@ -18,6 +18,8 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_CA_CERTIFICATE_UNKNOWN: 'look it up with `sallyport inventory`',
   ERR_CA_IMPORT: 'the message names the certificate and what it lacks: have it certified anew, or give the certificates above it with `--chain`',
   ERR_CA_PENDING: 'have the request signed where the root is with `sallyport ca sign`, then run `sallyport ca accept`',
+  ERR_CA_STATUS: '`sallyport ca show` says what each CA is for now; [hierarchy.md](hierarchy.md) has the order of the steps',
+  ERR_CA_IN_USE: 'let the agents renew, or wait until their certificates expire; `--cut-off` refuses them from now on',
   ERR_CA_NOT_HELD: 'only `certificateHold` can be taken back; else issue a new certificate',
   ERR_TOKEN_INVALID: '`sallyport token create`; the log says which of the three it was',
   ERR_TOKEN_SPENT: '`sallyport token create`: a token works once',

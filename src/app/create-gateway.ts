@@ -18,7 +18,6 @@ import { webListener } from '../gateway/web-listener.ts';
 import { RevocationIndex } from '../revocation/revocation-index.ts';
 import { StoreSource } from '../revocation/store-source.ts';
 import { systemClock, systemRandomness } from '../system.ts';
-import type { ServerIdentity } from '../tls/listener.ts';
 import { answerRefusal } from '../tls/refusal.ts';
 import { stapleTo } from '../tls/stapling.ts';
 import { TrustStore } from '../tls/trust.ts';
@@ -35,7 +34,7 @@ import { createLogger } from './log.ts';
 import { readPolicy, reportPolicyFindings } from './policy-file.ts';
 import { publicHandler } from './public-handler.ts';
 import { ServerCertificate } from './server-certificate.ts';
-import { readServerIdentity } from './server-identity.ts';
+import { readServerIdentity, shownUnder } from './server-identity.ts';
 import { TrustAnchors } from './trust-anchors.ts';
 import { needsIdentityKey, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSource } from './upstreams.ts';
@@ -154,7 +153,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const toolWatch = new ToolWatch({ store: store.tools, changes: store.changes, clock, log: logger, onApplied: (seq) => acknowledge(seq, { connectionsCut: 0, millis: 0 }) });
   await toolWatch.start();
   const gateway = new Gateway({
-    identity: await readServerIdentity(config.directory, passphrase), trust, index, policy, evidence: audit, upstreams,
+    identity: shownUnder(await readServerIdentity(config.directory, passphrase), authority.hierarchy), trust, index, policy, evidence: audit, upstreams,
     limits: { ...config.gateway.limits, answerBytes },
     allowedHosts: config.gateway.allowedHosts, allowedOrigins: config.gateway.allowedOrigins,
     minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, aggregate: config.gateway.aggregate, auditArguments: config.audit.arguments,
@@ -185,7 +184,6 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   await authority.start();
   authority.ocsp?.follow((issuerId) => index.freshUntil(issuerId) > clock.now().getTime());
 
-  const withRoot = (identity: ServerIdentity): string => `${String(identity.cert).trimEnd()}\n${authority.pinnedRoot.pem}`;
   const onWebFailure = (error: unknown, address: string | undefined): void => logger.info({ error, address }, 'request refused');
   const publicServer = createServer(
     { headersTimeout: 10_000, requestTimeout: 30_000 },
@@ -199,7 +197,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const enrollmentIdentity = await readServerIdentity(config.directory, passphrase);
   const enrollmentServer = createEnrollmentServer({
     // The agent pins the root by its hash, so it must be shown.
-    identity: { ...enrollmentIdentity, cert: withRoot(enrollmentIdentity) },
+    identity: shownUnder(enrollmentIdentity, authority.hierarchy, { root: 'shown' }),
     trust: () => ownTrust, index, clock, minVersion: config.gateway.minTlsVersion,
     routes: enrollmentRoutes({
       authority,
@@ -233,12 +231,12 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       return last.ownIssuersAre(own) ? last : own;
     }
   };
-  const reloadIdentity = async (): Promise<void> => {
+  const reloadIdentity = async (hierarchy: Hierarchy): Promise<void> => {
     try {
       const identity = await readServerIdentity(config.directory, passphrase);
       trust = withForeign(ownTrust, trust);
-      gateway.listener.reload({ ...identity, trust });
-      enrollmentServer.setSecureContext({ ...identity, cert: withRoot(identity), ca: [...ownTrust.authorities], minVersion: config.gateway.minTlsVersion });
+      gateway.listener.reload({ ...shownUnder(identity, hierarchy), trust });
+      enrollmentServer.setSecureContext({ ...shownUnder(identity, hierarchy, { root: 'shown' }), ca: [...ownTrust.authorities], minVersion: config.gateway.minTlsVersion });
     } catch (error) {
       logger.error({ error }, 'server certificate could not be reloaded: the last good one stays in use');
     }
@@ -252,18 +250,18 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   };
   // One after the other: of two reloads the one that read last must win.
   let reloading = Promise.resolve();
-  const reload = (): Promise<void> => (reloading = reloading.then(reloadHierarchy).then(reloadPolicy).then(reloadIdentity));
+  const reload = (): Promise<void> => (reloading = reloading.then(reloadHierarchy).then(reloadPolicy).then(() => reloadIdentity(authority.hierarchy)));
   const stopFollowing = authority.followHierarchy({
     // What is revoked of a CA is known before it is trusted, and it is trusted before it issues.
     async before(next) {
       await source.follow(revokersIn(next));
       ownTrust = trustOf(next);
-      await reloadIdentity();
+      await reloadIdentity(next);
     },
     after() {
       reloading = reloading.then(async () => {
         await ownCertificate.renew();
-        await reloadIdentity();
+        await reloadIdentity(authority.hierarchy);
         logger.info({ root: authority.root.name, issuing: authority.issuing.name, sequence: authority.sequence }, 'hierarchy taken over');
       });
     },
@@ -296,7 +294,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       return gateway.serve(request, response);
     },
     async tlsOptions() {
-      const { key, cert } = await readServerIdentity(config.directory, passphrase);
+      const { key, cert } = shownUnder(await readServerIdentity(config.directory, passphrase), authority.hierarchy);
       return { key, cert, ca: [...trust.authorities], requestCert: true, rejectUnauthorized: false, minVersion: config.gateway.minTlsVersion, secureOptions: constants.SSL_OP_NO_TICKET };
     },
     attach(server) {

@@ -2,6 +2,10 @@ import { X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { readPrivateKey } from '../../ca/index.ts';
+import type { Hierarchy } from '../../ca/index.ts';
+import { pathAbove, pemOf, shortPaths } from '../../ca/issuer.ts';
+import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
+import { decodePem } from '../../ca/x509/pem.ts';
 import { SallyportError } from '../errors.ts';
 import type { ServerIdentity } from '../tls/listener.ts';
 import { filesIn } from './deployment.ts';
@@ -43,4 +47,18 @@ export const belongs = (key: KeyObject, cert: string): boolean => {
   } catch {
     return false;
   }
+};
+
+/**
+ * With what leads from the certificate to every root that is still trusted: so many may know no other. Which ones these
+ * are changes while the file stays. A certificate of another CA is shown with what its file holds.
+ */
+export const shownUnder = (identity: ServerIdentity, hierarchy: Hierarchy, options: { readonly root?: 'shown' } = {}): ServerIdentity => {
+  const [leaf] = decodePem(String(identity.cert), 'CERTIFICATE').map(({ der }) => parseCertificate(der));
+  const issuer = leaf === undefined ? undefined : hierarchy.issuers.find(({ role, certificate }) => role === 'issuing' && verifyCertificateSignature(leaf, certificate.spki));
+  const above = pathAbove(hierarchy, issuer ?? hierarchy.issuing);
+  // Last, so that whoever walks up the path arrives there.
+  const root = options.root === 'shown' ? above.root.pem : '';
+  const path = leaf === undefined || issuer === undefined ? `${String(identity.cert).trimEnd()}\n` : pemOf([leaf]) + above.pem + shortPaths(hierarchy, issuer);
+  return { ...identity, cert: path + root };
 };

@@ -8,6 +8,8 @@ import { authorityOptions, openForReading } from '../app/deployment.ts';
 import { readKnownAuthorities } from '../app/known-authorities.ts';
 import { certificateEntries } from '../audit/certificate-entries.ts';
 import type { ExitCode } from '../errors.ts';
+import { registerCaRotate } from './ca-rotate.ts';
+import { registerCaShow } from './ca-show.ts';
 import { common } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import type { CliIo } from './io.ts';
@@ -26,6 +28,8 @@ export const registerCa: RegisterCommand = (program, cli) => {
     .option('--no-log', 'do not compare with the audit log, whose every entry is read');
   common(audit, ['sallyport ca audit', 'sallyport ca audit --json', 'sallyport ca audit --no-log']);
   audit.action(cli.action<AuditOptions>(auditCa));
+  registerCaShow(ca, cli);
+  registerCaRotate(ca, cli);
 };
 
 /** Findings that are told one by one; the others are counted. */

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Cli } from '../../src/cli/cli.ts';
 import { processIo } from '../../src/cli/io.ts';
@@ -12,7 +13,8 @@ beforeAll(async () => {
 afterAll(() => place.remove());
 
 const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), { version: '0.0.0', commands: await allCommands() });
-const leaves = program.commands.flatMap((command) => (command.commands.length === 0 ? [command.name()] : command.commands.map((child) => `${command.name()} ${child.name()}`)));
+const leavesOf = (command: Command, above: readonly string[]): readonly string[] => (command.commands.length === 0 ? [above.join(' ')] : command.commands.flatMap((child) => leavesOf(child, [...above, child.name()])));
+const leaves = leavesOf(program, []);
 
 it('keeps the names of the commands', () => {
   expect(leaves).toEqual(

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import { expect, it } from 'vitest';
 import { Cli } from '../../src/cli/cli.ts';
 import { processIo } from '../../src/cli/io.ts';
@@ -5,7 +6,9 @@ import { allCommands } from '../../src/cli/commands.ts';
 import { createProgram } from '../../src/cli/main.ts';
 
 const program = createProgram(new Cli(processIo(new AbortController().signal), async () => 0), { version: '0.0.0', commands: await allCommands() });
-const leaves = new Map(program.commands.flatMap((command) => (command.commands.length === 0 ? [[command.name(), command] as const] : command.commands.map((child) => [`${command.name()} ${child.name()}`, child] as const))));
+const leavesOf = (command: Command, above = ''): readonly (readonly [string, Command])[] =>
+  command.commands.length === 0 ? [[above + command.name(), command]] : command.commands.flatMap((child) => leavesOf(child, command === program ? '' : `${above}${command.name()} `));
+const leaves = new Map(leavesOf(program));
 
 /** Besides --json and --dir, which every command has. */
 const pinned: readonly (readonly [name: string, surface: string])[] = [
@@ -30,6 +33,10 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format>'],
   ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
   ['ca audit', '--no-log'],
+  ['ca show', ''],
+  ['ca rotate prepare', '<role> | --key-algorithm <algorithm> | --permit-dns <domain> | --years <years> | --passphrase-file <file>'],
+  ['ca rotate activate', '<ca> | --now | --passphrase-file <file>'],
+  ['ca rotate retire', '<ca> | --cut-off | --passphrase-file <file>'],
   ['verify', '<files...> | --trust <file> | --crl <file> | --at <time> | --purpose <purpose> | --on-unknown-status <word>'],
   ['policy check', '<file>'],
   ['policy explain', '--cert <file> | --tool <name> | --resource <uri> | --prompt <name> | --upstream <name> | --arguments <json> | --policy <file>'],

@@ -1,0 +1,113 @@
+/** `sallyport ca rotate`: the next root or issuing CA, in three steps with both trusted in between. */
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import type { CertificateAuthority, Issuer, IssuerRole, KeyAlgorithm } from '../../ca/index.ts';
+import { CaError } from '../../ca/index.ts';
+import { openDeployment } from '../app/deployment.ts';
+import { argument, collect, common, passphraseOption, usage } from './cli.ts';
+import type { Call, Cli } from './cli.ts';
+import { issuerFacts } from './ca-show.ts';
+import { printable } from './output.ts';
+import { readPassphrase } from './passphrase.ts';
+
+const algorithms = ['p256', 'p384', 'ed25519', 'rsa3072', 'rsa4096', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const satisfies readonly KeyAlgorithm[];
+
+interface PrepareOptions {
+  readonly keyAlgorithm?: KeyAlgorithm;
+  readonly permitDns?: readonly string[];
+  readonly years?: string;
+}
+
+export const registerCaRotate = (ca: Command, cli: Cli): void => {
+  const rotate = ca.command('rotate').description('replace the root or the issuing CA: prepare, activate, retire; running gateways follow');
+
+  const prepare = rotate
+    .command('prepare')
+    .description('make the next CA: trusted from now on, issuing once it is activated; a root gets an issuing CA under it and is certified by the old root, and the old one by it')
+    .argument('<role>', 'issuing or root')
+    .addOption(new Option('--key-algorithm <algorithm>', 'of the new keys (default: as before)').choices(algorithms))
+    .option('--permit-dns <domain>', 'restrict the issuing CA to its trust domain and this DNS domain; may be repeated (default: as before)', collect)
+    .option('--years <years>', 'until the new CA ends (default: 20 for a root, 10 for an issuing CA)')
+    .addOption(passphraseOption());
+  common(prepare, ['sallyport ca rotate prepare issuing', 'sallyport ca rotate prepare root --key-algorithm ml-dsa-65', 'sallyport ca rotate prepare issuing --permit-dns acme.internal --permit-dns localhost']);
+  prepare.action(cli.action<PrepareOptions>(prepareCa));
+
+  const activate = rotate
+    .command('activate')
+    .description('let a prepared CA issue, or again one that was superseded; a root takes its issuing CA along')
+    .argument('<ca>', 'as sallyport ca show lists it')
+    .option('--now', 'even though the root was prepared less than a day ago')
+    .addOption(passphraseOption());
+  common(activate, ['sallyport ca rotate activate issuing-2', 'sallyport ca rotate activate root-2', 'sallyport ca rotate activate issuing   # take it back']);
+  activate.action(cli.action<{ readonly now?: boolean }>(activateCa));
+
+  const retire = rotate
+    .command('retire')
+    .description('end the trust in a CA that no valid certificate depends on any more; a root takes along what stands under it')
+    .argument('<ca>', 'as sallyport ca show lists it')
+    .option('--cut-off', 'even though valid certificates depend on it: whoever holds them is refused from now on')
+    .addOption(passphraseOption());
+  common(retire, ['sallyport ca rotate retire issuing', 'sallyport ca rotate retire root', 'sallyport ca rotate retire issuing --cut-off']);
+  retire.action(cli.action<{ readonly cutOff?: boolean }>(retireCa));
+};
+
+async function prepareCa(call: Call<PrepareOptions>): Promise<void> {
+  const { options, io } = call;
+  const role = argument(call, 0);
+  if (!isRole(role)) throw usage(`${JSON.stringify(role)} is no kind of CA: give issuing or root`);
+  const years = options.years === undefined ? undefined : Number(options.years);
+  if (years !== undefined && !(years > 0 && years <= 50)) throw usage(`--years ${options.years ?? ''} is not a time: give years, from above 0 to 50`);
+  const made = await withAuthority(call, (authority) =>
+    authority.prepareIssuer({
+      role, keyAlgorithm: options.keyAlgorithm, permittedDnsNames: options.permitDns, actor: `cli:${io.user}`,
+      ...(role === 'root' ? { rootYears: years } : { issuingYears: years }),
+    }),
+  );
+  const [first] = made;
+  const next =
+    role === 'root'
+      ? `let every agent and relying party have the new root (docs/hierarchy.md), then: sallyport ca rotate activate ${first?.name ?? ''}`
+      : `sallyport ca rotate activate ${first?.name ?? ''}`;
+  report(call, made, { did: 'prepared', next });
+}
+
+async function activateCa(call: Call<{ readonly now?: boolean }>): Promise<void> {
+  const name = argument(call, 0);
+  const made = await withAuthority(call, (authority) => authority.activateIssuer(name, { settling: call.options.now === true ? 'waived' : 'required', actor: `cli:${call.io.user}` }), { waived: 'add --now' });
+  report(call, made, { did: 'issues from now on:', next: 'see with sallyport ca show how many certificates the one before still has, and retire it when none is left' });
+}
+
+async function retireCa(call: Call<{ readonly cutOff?: boolean }>): Promise<void> {
+  const name = argument(call, 0);
+  const made = await withAuthority(call, (authority) => authority.retireIssuer(name, { onLive: call.options.cutOff === true ? 'cutOff' : 'refuse', actor: `cli:${call.io.user}` }), { waived: 'add --cut-off' });
+  report(call, made, { did: 'retired', next: undefined });
+}
+
+/** `waived`: what on the command line says that a refusal is to be overruled. */
+async function withAuthority(call: Call<object>, work: (authority: CertificateAuthority) => Promise<readonly Issuer[]>, { waived }: { readonly waived?: string } = {}): Promise<readonly Issuer[]> {
+  const { io, options, directory } = call;
+  const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
+  try {
+    return await work(deployment.authority);
+  } catch (error) {
+    if (!(error instanceof CaError) || waived === undefined) throw error;
+    throw new CaError(error.code, error.message.replace(/waive the wait|cut (?:it|them) off$/, (words) => `${words} (${waived})`), { facts: error.facts, cause: error });
+  } finally {
+    // Also publishes the CRLs of new CAs, and of roots that revoked one.
+    await deployment.close();
+  }
+}
+
+function report({ output }: Call<object>, changed: readonly Issuer[], { did, next }: { readonly did: string; readonly next: string | undefined }): void {
+  output.result({ changed: changed.map(issuerFacts) }, () =>
+    [
+      ...changed.map((issuer) => {
+        const { subject, keyAlgorithm, notAfter } = issuerFacts(issuer);
+        return `${did} ${issuer.name} (${printable(subject)}), ${keyAlgorithm}, until ${notAfter.toISOString().slice(0, 10)}`;
+      }),
+      ...(next === undefined ? [] : ['', 'next', `  ${next}`]),
+    ].join('\n'),
+  );
+}
+
+const isRole = (text: string): text is IssuerRole => text === 'issuing' || text === 'root';
