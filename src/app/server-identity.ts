@@ -5,6 +5,7 @@ import { readPrivateKey } from '../../ca/index.ts';
 import type { Hierarchy } from '../../ca/index.ts';
 import { pathAbove, pemOf, shortPaths } from '../../ca/issuer.ts';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
+import type { Certificate } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
 import { SallyportError } from '../errors.ts';
 import type { ServerIdentity } from '../tls/listener.ts';
@@ -54,11 +55,21 @@ export const belongs = (key: KeyObject, cert: string): boolean => {
  * are changes while the file stays. A certificate of another CA is shown with what its file holds.
  */
 export const shownUnder = (identity: ServerIdentity, hierarchy: Hierarchy, options: { readonly root?: 'shown' } = {}): ServerIdentity => {
-  const [leaf] = decodePem(String(identity.cert), 'CERTIFICATE').map(({ der }) => parseCertificate(der));
+  const leaf = leafOf(identity);
   const issuer = leaf === undefined ? undefined : hierarchy.issuers.find(({ role, certificate }) => role === 'issuing' && verifyCertificateSignature(leaf, certificate.spki));
   const above = pathAbove(hierarchy, issuer ?? hierarchy.issuing);
   // Last, so that whoever walks up the path arrives there.
   const root = options.root === 'shown' ? above.root.pem : '';
   const path = leaf === undefined || issuer === undefined ? `${String(identity.cert).trimEnd()}\n` : pemOf([leaf]) + above.pem + shortPaths(hierarchy, issuer);
   return { ...identity, cert: path + root };
+};
+
+/** What is no certificate is refused where it is put to use. */
+const leafOf = ({ cert }: ServerIdentity): Certificate | undefined => {
+  try {
+    const [first] = decodePem(String(cert), 'CERTIFICATE');
+    return first === undefined ? undefined : parseCertificate(first.der);
+  } catch {
+    return undefined;
+  }
 };
