@@ -32,6 +32,10 @@ export interface AuthorityOptions {
   readonly ocsp?: boolean | undefined;
   /** From thisUpdate to nextUpdate. Default 24h. */
   readonly crlLifetime?: string | number | undefined;
+  /** How many CRLs those of an issuing CA are spread over: a power of two up to 256. Default 1; more need `publicUrl`. */
+  readonly crlPartitions?: number | undefined;
+  /** From thisUpdate to nextUpdate of delta CRLs, which need `publicUrl`. Default: none are published. */
+  readonly crlDeltaLifetime?: string | number | undefined;
   /** Shortest time between two CRLs of one issuer after revocations. Default 1,000. */
   readonly crlCoalesceMs?: number | undefined;
   /** How old an intent is before `recover` takes it for left behind. Default 60,000. */

@@ -6,6 +6,7 @@ import { ApprovalQueue } from './approval-queue.ts';
 import { grantedBy, questionOf, requireWay, termsOf, ttlOf } from './asking.ts';
 import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
 import { CrlSchedule } from './crl-schedule.ts';
+import type { IssuerSeries } from './crl-series.ts';
 import { checkCsrContent, provenCsr } from './csr-content.ts';
 import type { CrlPublisher } from './crl.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
@@ -26,7 +27,7 @@ import { checkSubjectKey } from './key-policy.ts';
 import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import type { OcspResponders } from './ocsp-responders.ts';
-import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken, IssuerId, KeyAlgorithm, RequestState } from './ports.ts';
+import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, KeyAlgorithm, RequestState, SerialHex } from './ports.ts';
 import { answerOf, fillOrder } from './order.ts';
 import type { Order } from './order.ts';
 import { ocspProfile, profilesOfAuthority } from './profile.ts';
@@ -123,8 +124,8 @@ export class CertificateAuthority {
   /** Makes a hierarchy, in `directory` or in memory, records both CA certificates and publishes their first CRLs. */
   static async create(options: CreateAuthorityOptions): Promise<CertificateAuthority> {
     const authority = await CertificateAuthority.open(await createHierarchy(options), options);
-    await authority.publishCrl('root');
-    await authority.publishCrl('issuing');
+    await authority.publishCrls('root');
+    await authority.publishCrls('issuing');
     return authority;
   }
 
@@ -431,16 +432,28 @@ export class CertificateAuthority {
     return this.#approvals.deny(id, decision);
   }
 
-  /** Builds, checks, stores and writes a new CRL now. */
-  async publishCrl(which: IssuerName, options: { readonly actor?: string } = {}): Promise<CrlRecord> {
-    return this.#publisher(which).publish(options.actor);
+  /** Builds, checks, stores and writes new CRLs now: of every partition that certificates name, with its delta CRL. Answers with the complete ones. */
+  async publishCrls(which: IssuerName, options: { readonly actor?: string } = {}): Promise<readonly CrlRecord[]> {
+    return this.#publisher(which).publish(options);
   }
 
-  /** The newest CRL, whichever process published it. `ERR_CRL_STALE` when there is none yet. */
-  async currentCrl(which: IssuerName): Promise<CrlRecord> {
-    const latest = await this.#publisher(which).latest();
-    if (latest === undefined) throw new CaError('ERR_CRL_STALE', `the ${which} CA has not published a CRL yet; run sallyport crl --ca ${which}`);
+  /** The same, where one CRL is of all certificates. `ERR_CRL_SCOPE` where there is none such. */
+  async publishCrl(which: IssuerName, options: { readonly actor?: string } = {}): Promise<CrlRecord> {
+    const whole = (await this.publishCrls(which, options)).find(({ scope }) => scope.partitions === 1);
+    if (whole === undefined) throw new CaError('ERR_CRL_SCOPE', `the CRLs of the ${which} CA are partitioned; take all of them with publishCrls`, { facts: { ca: which } });
+    return whole;
+  }
+
+  /** The newest CRL, whichever process published it; of all certificates, unless told otherwise. `ERR_CRL_STALE` when there is none yet. */
+  async currentCrl(which: IssuerName, options: { readonly scope?: CrlScope; readonly kind?: 'complete' | 'delta' } = {}): Promise<CrlRecord> {
+    const latest = await this.#publisher(which).latest(options);
+    if (latest === undefined) throw new CaError('ERR_CRL_STALE', `the ${which} CA has not published ${options.scope === undefined ? 'a' : 'this'} CRL yet; run sallyport crl --ca ${which}`);
     return latest;
+  }
+
+  /** Which CRLs of it there are; their octets come from `currentCrl`. */
+  async crlStates(which: IssuerName): Promise<readonly CrlState[]> {
+    return this.#options.store.crlStates(this.issuerNamed(which)?.id ?? '');
   }
 
   /** Declares intents that a crash left behind `unknownIssued`: listed, reported, revocable. Also done by `load` and `start`. */
@@ -462,8 +475,8 @@ export class CertificateAuthority {
   }
 
   /** Asks for a CRL soon, coalesced: for a gateway that hears from the change feed what another process revoked. */
-  scheduleCrl(which: IssuerName): void {
-    this.#schedule.request(which);
+  scheduleCrl(which: IssuerName, serials?: readonly SerialHex[]): void {
+    this.#schedule.request(which, serials);
   }
 
   /** Keeps CRLs fresh from now on: a new one of each CA at start, then at half-life and after revocations. */
@@ -514,8 +527,10 @@ export class CertificateAuthority {
   }
 
   #statusChanged(records: readonly CertificateRecord[]): void {
-    const issuers = new Set(records.map((record) => record.issuerId));
-    for (const issuer of this.issuers) if (issuers.has(issuer.id)) this.#schedule.request(issuer.name);
+    for (const [issuerId, changed] of Map.groupBy(records, (record) => record.issuerId)) {
+      const issuer = this.issuerById(issuerId);
+      if (issuer !== undefined) this.#schedule.request(issuer.name, changed.map(({ serial }) => serial));
+    }
     // The change feed says it too, perhaps a moment later.
     for (const record of records) this.ocsp?.forget(record);
   }
@@ -601,7 +616,13 @@ export class CertificateAuthority {
 
   #fill(order: Order, privateKey: KeyObject | undefined): Promise<IssuedCertificate> {
     const { clock, randomness, publicUrl } = this.#options;
+    const seriesOf = ({ name }: Issuer): IssuerSeries => {
+      const series = this.#services.series.get(name);
+      if (series === undefined) throw new CaError('ERR_CA_MISSING', `the ${name} CA is not of this hierarchy; see sallyport ca show`, { facts: { ca: name } });
+      return series;
+    };
     return fillOrder(order, {
+      seriesOf,
       clock, randomness, publicUrl, privateKey, hierarchy: this.hierarchy, profiles: this.profiles,
       issuance: this.#issuance, maxLive: this.#maxLive, ocsp: this.ocsp !== undefined,
     });

@@ -1,6 +1,7 @@
 /** When CRLs are rebuilt: after revocations, at most one in `coalesceMs`; at half-life; at start. */
-import type { CrlPublisher } from './crl.ts';
-import type { Clock } from './ports.ts';
+import { bothOf } from './crl.ts';
+import type { CrlDemand, CrlPublisher } from './crl.ts';
+import type { Clock, SerialHex } from './ports.ts';
 import type { IssuerName } from './requests.ts';
 
 export interface CrlScheduleOptions {
@@ -21,7 +22,7 @@ export class CrlSchedule {
   readonly #options: CrlScheduleOptions;
   readonly #lastStart = new Map<IssuerName, number>();
   /** Rebuilds asked for and not begun. */
-  readonly #waiting = new Map<IssuerName, NodeJS.Timeout>();
+  readonly #waiting = new Map<IssuerName, { readonly timer: NodeJS.Timeout; demand: CrlDemand }>();
   readonly #building = new Set<Promise<void>>();
   #round: NodeJS.Timeout | undefined;
   #state: 'idle' | 'started' | 'closed' = 'idle';
@@ -35,17 +36,26 @@ export class CrlSchedule {
     this.#state = 'started';
     await this.#lookAround();
     // What was revoked by a process that died before it could publish is not on any CRL yet.
-    for (const which of this.#options.publishers.keys()) if (!this.#lastStart.has(which)) this.request(which);
+    for (const which of this.#options.publishers.keys()) if (!this.#lastStart.has(which)) this.#request(which, 'all');
   }
 
-  /** A revocation happened: rebuild soon. Any number of requests before the rebuild begins are one. */
-  request(which: IssuerName, delayMs?: number): void {
-    if (this.#waiting.has(which) || !this.#options.publishers.has(which) || this.#state === 'closed') return;
+  /** These were revoked or released: rebuild what they are on soon. Any number of requests before the rebuild begins are one. Without serials: whatever has changed. */
+  request(which: IssuerName, serials?: readonly SerialHex[]): void {
+    this.#request(which, serials ?? 'anything');
+  }
+
+  #request(which: IssuerName, demand: CrlDemand, delayMs?: number): void {
+    const waiting = this.#waiting.get(which);
+    if (waiting !== undefined) {
+      waiting.demand = bothOf(waiting.demand, demand);
+      return;
+    }
+    if (!this.#options.publishers.has(which) || this.#state === 'closed') return;
     const sinceLast = performance.now() - (this.#lastStart.get(which) ?? -Infinity);
     const timer = setTimeout(() => {
       this.#build(which);
     }, delayMs ?? Math.max(0, this.#options.coalesceMs - sinceLast));
-    this.#waiting.set(which, timer);
+    this.#waiting.set(which, { timer, demand });
   }
 
   /** Builds what is waited for, now, and waits for it. */
@@ -57,19 +67,20 @@ export class CrlSchedule {
   }
 
   #build(which: IssuerName): void {
-    clearTimeout(this.#waiting.get(which));
+    const waiting = this.#waiting.get(which);
+    clearTimeout(waiting?.timer);
     this.#waiting.delete(which);
     this.#lastStart.set(which, performance.now());
-    const building = this.#publish(which).finally(() => this.#building.delete(building));
+    const building = this.#publish(which, waiting?.demand ?? 'anything').finally(() => this.#building.delete(building));
     this.#building.add(building);
   }
 
-  async #publish(which: IssuerName): Promise<void> {
+  async #publish(which: IssuerName, demand: CrlDemand): Promise<void> {
     try {
-      await this.#options.publishers.get(which)?.publish();
+      await this.#options.publishers.get(which)?.publish({ demand });
     } catch (error) {
       this.#options.onError(error);
-      if (this.#state === 'started') this.request(which, retryMs);
+      if (this.#state === 'started') this.#request(which, demand, retryMs);
     }
   }
 
@@ -80,8 +91,10 @@ export class CrlSchedule {
       try {
         if ((await publisher.dueAt()) <= clock.now()) {
           this.#lastStart.set(which, performance.now());
-          await publisher.publish();
-        } else await publisher.syncFile();
+          await publisher.publish({ demand: [] });
+        }
+        await publisher.syncFiles();
+        await publisher.withdraw();
         nextMs = Math.min(nextMs, Math.max(1_000, (await publisher.dueAt()).getTime() - clock.now().getTime()));
       } catch (error) {
         onError(error);

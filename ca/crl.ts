@@ -1,137 +1,231 @@
-/** Publishes the complete CRL of one issuer: built from the store, checked, stored, written to a file. */
-import { mkdir, readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { writeDurably } from './durable-file.ts';
+/** Publishes the CRLs of one issuer: built from the store, checked, stored, written to files. */
+import { crlPublished, crlWithdrawn } from './events.ts';
+import { scopeName, scopesOf, endingsOf, partitionOf, wholeScope } from './crl-scope.ts';
+import type { BuiltCrl, CrlPlan, GoneEntry } from './crl-build.ts';
+import { CrlFiles } from './crl-files.ts';
+import { pointsOf } from './crl-series.ts';
+import type { IssuerSeries } from './crl-series.ts';
+import { buildCrls } from './crl-thread.ts';
 import { CaError } from './errors.ts';
-import { crlPublished } from './events.ts';
-import { issuerKeyIdentifier } from './issuance.ts';
 import type { Issuer } from './issuer.ts';
-import type { CaStore, Clock, CrlRecord, RevocationReason, RevokedSerial } from './ports.ts';
+import type { CaStore, Clock, CrlPublication, CrlRecord, CrlScope, CrlState, SerialHex } from './ports.ts';
 import { signatureAlgorithmFor } from './x509/algorithm.ts';
-import { assembleSigned } from './x509/certificate.ts';
-import { CrlEntryBuffer, encodeTbsCrl, parseCrl, verifyCrl } from './x509/crl.ts';
-import type { Crl, CrlEntryCursor } from './x509/crl.ts';
 
 export interface CrlPublisherOptions {
   readonly issuer: Issuer;
+  readonly series: IssuerSeries;
   readonly store: CaStore;
   readonly clock: Clock;
   readonly sleep: (ms: number) => Promise<void>;
   /** nextUpdate - thisUpdate; rebuilt at half of it. */
   readonly lifetimeSeconds: number;
-  /** DER file kept equal to the stored CRL. */
-  readonly file: string | undefined;
+  /** Of delta CRLs; undefined when there are none. */
+  readonly deltaLifetimeSeconds: number | undefined;
+  /** Address of `/crl/`, which delta CRLs need: the complete ones say where they are. */
+  readonly publishedUnder: string | undefined;
+  /** Directory of DER files kept equal to the stored CRLs. */
+  readonly directory: string | undefined;
+}
+
+/**
+ * What is to be published besides what is due. `all`: everything again. Otherwise what says something
+ * new, looked for among the partitions of these serials, or everywhere.
+ */
+export type CrlDemand = 'all' | 'anything' | readonly SerialHex[];
+
+export interface PublishOptions {
+  readonly demand?: CrlDemand;
+  readonly actor?: string | undefined;
 }
 
 /** A clock this far behind the last CRL is wrong, not merely in the same second. */
 const clockToleranceMs = 60_000;
 
+interface Live {
+  readonly scope: CrlScope;
+  readonly points: readonly string[];
+}
+
 export class CrlPublisher {
   readonly #options: CrlPublisherOptions;
-  #running: Promise<CrlRecord> | undefined;
-  #next: Promise<CrlRecord> | undefined;
+  readonly #files: CrlFiles | undefined;
+  #running: Promise<readonly CrlRecord[]> | undefined;
+  #next: { demand: CrlDemand; readonly actor: string | undefined; readonly done: Promise<readonly CrlRecord[]> } | undefined;
+  /** What was last read for others, by scope and kind. */
+  readonly #shelf = new Map<string, { readonly crlNumber: bigint; readonly record: Promise<CrlRecord | undefined> }>();
 
   constructor(options: CrlPublisherOptions) {
     this.#options = options;
+    this.#files = options.directory === undefined ? undefined : new CrlFiles(options.directory, options.issuer.name);
   }
 
-  /** One build at a time; whoever asks while one runs gets the next, which has seen every revocation so far. */
-  publish(actor = 'ca'): Promise<CrlRecord> {
+  /** One build at a time; whoever asks while one runs gets the next, which has seen every revocation so far. Answers with the complete CRLs that were published. */
+  publish({ demand = 'all', actor }: PublishOptions = {}): Promise<readonly CrlRecord[]> {
     if (this.#running === undefined) {
-      this.#running = this.#publishOnce(actor).finally(() => {
+      this.#running = this.#publishOnce(demand, actor).finally(() => {
         this.#running = undefined;
       });
       return this.#running;
     }
-    this.#next ??= this.#running
-      .catch(() => undefined)
-      .then(() => {
-        this.#next = undefined;
-        return this.publish(actor);
-      });
-    return this.#next;
+    if (this.#next === undefined) {
+      const done = this.#running
+        .catch(() => undefined)
+        .then(() => {
+          const wanted = this.#next?.demand ?? 'all';
+          this.#next = undefined;
+          return this.publish({ demand: wanted, actor });
+        });
+      this.#next = { demand, actor, done };
+    } else this.#next.demand = bothOf(this.#next.demand, demand);
+    return this.#next.done;
   }
 
-  latest(): Promise<CrlRecord | undefined> {
-    return this.#options.store.latestCrl(this.#options.issuer.id);
+  /** The newest, whichever process published it; undefined when there is none. */
+  async latest({ scope = wholeScope, kind = 'complete' }: { readonly scope?: CrlScope; readonly kind?: 'complete' | 'delta' } = {}): Promise<CrlRecord | undefined> {
+    const { store, issuer } = this.#options;
+    const [state] = await store.crlStates(issuer.id, scope);
+    if (state === undefined) return undefined;
+    const key = `${scopeName(scope)} ${kind}`;
+    const shelved = this.#shelf.get(key);
+    if (shelved?.crlNumber === state.crlNumber) return shelved.record;
+    const record = store.latestCrl(issuer.id, { scope, kind });
+    this.#shelf.set(key, { crlNumber: state.crlNumber, record });
+    record.catch(() => this.#shelf.delete(key));
+    return record;
   }
 
   /** When the next CRL is due: at half-life of the present one, at once without one. */
   async dueAt(): Promise<Date> {
-    const latest = await this.latest();
-    if (latest === undefined) return new Date(0);
-    const configured = latest.thisUpdate.getTime() + this.#options.lifetimeSeconds * 500;
-    return new Date(Math.min(configured, (latest.thisUpdate.getTime() + latest.nextUpdate.getTime()) / 2));
+    const states = await this.#states();
+    const due = (await this.#live()).map(({ scope }) => this.#dueAt(states.get(scopeName(scope))));
+    return new Date(Math.min(...due));
   }
 
-  /** Makes the file equal to the newest stored CRL, also when another process publishes at the same time. */
-  async syncFile(): Promise<void> {
-    const { file } = this.#options;
-    if (file === undefined) return;
-    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
-    for (let written = -1n; ; ) {
-      const latest = await this.latest();
-      if (latest === undefined || latest.crlNumber === written) return;
-      const present = await readFile(file).catch(() => undefined);
-      if (present === undefined || !present.equals(latest.der)) {
-        await writeDurably(file, latest.der, {
-          verify: async (temporary) => {
-            this.#verify(new Uint8Array(await readFile(temporary)), latest.thisUpdate);
-          },
-        });
-      }
-      written = latest.crlNumber;
+  /** Makes files equal to the newest stored CRLs, also when another process publishes at the same time. */
+  async syncFiles(): Promise<void> {
+    const files = this.#files;
+    if (files === undefined) return;
+    for (const { scope, delta } of (await this.#states()).values()) {
+      await this.#syncFile(files, scope, 'complete');
+      if (delta === undefined) await files.remove(scope, 'delta');
+      else await this.#syncFile(files, scope, 'delta');
     }
   }
 
-  async #publishOnce(actor: string): Promise<CrlRecord> {
+  /** Forgets CRLs that no certificate names any more. */
+  async withdraw(): Promise<void> {
+    const { store, issuer, clock } = this.#options;
+    const live = new Set((await this.#live()).map(({ scope }) => scopeName(scope)));
+    for (const state of (await this.#states()).values()) {
+      if (live.has(scopeName(state.scope))) continue;
+      await store.dropCrl(issuer.id, state.scope, crlWithdrawn(state, issuer.name, { time: clock.now(), actor: 'ca' }));
+      await this.#files?.remove(state.scope, 'complete');
+      await this.#files?.remove(state.scope, 'delta');
+    }
+  }
+
+  async #publishOnce(demand: CrlDemand, actor = 'ca'): Promise<readonly CrlRecord[]> {
+    const published: CrlRecord[] = [];
+    let wanted = await this.#wanted(demand);
+    for (let attempt = 1; wanted.length > 0; attempt++) {
+      const built = await this.#build(wanted);
+      const outcomes = await Promise.allSettled(built.map((publication) => this.#save(publication, actor)));
+      published.push(...built.filter((_, at) => outcomes[at]?.status === 'fulfilled'));
+      const failed = outcomes.flatMap((outcome, at) => (outcome.status === 'rejected' ? [{ error: outcome.reason as unknown, scope: built[at]?.scope ?? wholeScope }] : []));
+      // Another process was faster; its CRL may not have seen what ours must list, so build again.
+      const hopeless = failed.find(({ error }) => attempt === 5 || !(error instanceof CaError && error.code === 'ERR_CRL_STALE'));
+      if (hopeless !== undefined) throw hopeless.error;
+      wanted = wanted.filter(({ live }) => failed.some(({ scope }) => scopeName(scope) === scopeName(live.scope))).map(({ live }) => ({ live, when: 'always' }));
+    }
+    return published;
+  }
+
+  async #save(publication: CrlPublication, actor: string): Promise<void> {
+    const { store, issuer, clock } = this.#options;
+    await store.saveCrl(publication, crlPublished(publication, issuer.name, { time: clock.now(), actor }));
+    if (this.#files === undefined) return;
+    const { scope, delta } = publication;
+    await this.#syncFile(this.#files, scope, 'complete', publication);
+    if (delta === undefined) await this.#files.remove(scope, 'delta');
+    else await this.#syncFile(this.#files, scope, 'delta', { ...publication, der: delta.der });
+  }
+
+  /** `own` is what was just published here; another process may have published since. */
+  async #syncFile(files: CrlFiles, scope: CrlScope, kind: 'complete' | 'delta', own?: CrlRecord): Promise<void> {
     const { store, issuer } = this.#options;
-    for (let attempt = 1; ; attempt++) {
-      const record = await this.#build();
-      try {
-        await store.saveCrl(record, crlPublished(record, issuer.name, { time: this.#options.clock.now(), actor }));
-      } catch (error) {
-        // Another process was faster; its CRL may not have seen what ours must list, so build again.
-        if (attempt < 5 && error instanceof CaError && error.code === 'ERR_CRL_STALE') continue;
-        throw error;
-      }
-      await this.syncFile();
-      return record;
+    for (;;) {
+      const [state] = await store.crlStates(issuer.id, scope);
+      if (state === undefined || (await files.numberOf(scope, kind)) === state.crlNumber) return;
+      const record = own?.crlNumber === state.crlNumber ? own : await store.latestCrl(issuer.id, { scope, kind });
+      if (record === undefined) return;
+      await files.write(scope, kind, record);
     }
   }
 
-  async #build(): Promise<CrlRecord> {
-    const { issuer, store, lifetimeSeconds } = this.#options;
+  async #wanted(demand: CrlDemand): Promise<readonly Wanted[]> {
+    const states = await this.#states();
+    const now = this.#options.clock.now().getTime();
+    return (await this.#live()).flatMap((live): readonly Wanted[] => {
+      if (demand === 'all' || this.#dueAt(states.get(scopeName(live.scope))) <= now) return [{ live, when: 'always' }];
+      const touched = demand === 'anything' || demand.some((serial) => partitionOf(serial, live.scope.partitions) === live.scope.partition);
+      return touched ? [{ live, when: 'changed' }] : [];
+    });
+  }
+
+  async #build(wanted: readonly Wanted[]): Promise<readonly CrlPublication[]> {
+    const { issuer, store } = this.#options;
     const { signer } = issuer;
     if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; publish its CRL where the key is kept`);
-    const latest = await this.latest();
-    const thisUpdate = await this.#nextThisUpdate(latest);
-    const previous = latest === undefined ? undefined : parseCrl(latest.der);
-    const entries = new CrlEntryBuffer({ expectedEntries: (latest?.entries ?? 0) + 64 });
-    const continuity = new Continuity(previous);
-    for await (const page of store.revokedSerials(issuer.id)) {
-      for (const revoked of page) {
-        continuity.saw(revoked);
-        if (!this.#isPast(revoked, latest)) entries.add(revoked);
-      }
-    }
-    await this.#checkGone(continuity.finish());
-
-    const crlNumber = await this.#nextNumber(latest);
-    const nextUpdate = new Date(thisUpdate.getTime() + lifetimeSeconds * 1_000);
-    const tbs = encodeTbsCrl({
-      issuerName: issuer.certificate.subjectNameDer,
+    const states = await this.#states();
+    const stateOf = ({ live }: Wanted): CrlState | undefined => states.get(scopeName(live.scope));
+    const thisUpdate = await this.#nextThisUpdate(wanted.flatMap((each) => stateOf(each) ?? []));
+    const plans: CrlPlan[] = [];
+    for (const each of wanted) plans.push(await this.#plan(each, stateOf(each), thisUpdate));
+    const scopes = wanted.map(({ live }) => live.scope);
+    const endings = scopes.every(({ partitions }) => partitions === scopes[0]?.partitions) ? endingsOf(scopes) : [];
+    const built = await buildCrls({
+      issuer: issuer.der,
       signatureAlgorithm: signatureAlgorithmFor(signer.algorithm),
-      thisUpdate,
-      nextUpdate,
-      crlNumber,
-      authorityKeyIdentifier: issuerKeyIdentifier(issuer.certificate),
-      entries,
+      plans,
+      signer,
+      pages: store.revokedText(issuer.id, { endings }),
+      gone: (entries) => this.#checkGone(entries),
     });
-    const der = assembleSigned(tbs, signatureAlgorithmFor(signer.algorithm), await signer.sign(tbs));
-    const checked = this.#verify(der, thisUpdate);
-    if (checked.entryCount !== entries.count || checked.crlNumber !== crlNumber) throw new CaError('ERR_CRL_INVALID', 'the new CRL does not read back as it was written; it is not published');
-    return { issuerId: issuer.id, crlNumber, thisUpdate, nextUpdate, entries: entries.count, der };
+    return built.map((crl) => publicationOf(issuer.id, crl, plans));
+  }
+
+  async #plan({ live: { scope, points }, when }: Wanted, state: CrlState | undefined, thisUpdate: Date): Promise<CrlPlan> {
+    const { issuer, store, lifetimeSeconds, deltaLifetimeSeconds } = this.#options;
+    const octets = async (kind: 'complete' | 'base'): Promise<Uint8Array | undefined> => (state === undefined ? undefined : (await store.latestCrl(issuer.id, { scope, kind }))?.der);
+    const after = (seconds: number): Date => new Date(thisUpdate.getTime() + seconds * 1_000);
+    // RFC 5280 §5.2.3: never a number twice, not even after the store went back to an older backup.
+    const taken = [state?.crlNumber ?? 0n, (await this.#files?.numberOf(scope)) ?? 0n, await store.crlNumberFloor()];
+    const last = state === undefined ? undefined : state.thisUpdate.getTime() / 1_000;
+    return {
+      scope,
+      points: pointsOf(points, scope),
+      when,
+      thisUpdate,
+      nextUpdate: after(lifetimeSeconds),
+      crlNumber: taken.reduce((most, number) => (number > most ? number : most)) + 1n,
+      previous: await octets('complete'),
+      // RFC 5280 §3.3: an entry stays until a regular CRL was issued after the certificate's end; half a lifetime is one regular step.
+      leftOut: last === undefined ? undefined : { endedBy: last - lifetimeSeconds / 2, revokedBefore: last },
+      delta:
+        deltaLifetimeSeconds === undefined
+          ? undefined
+          : {
+              base: state?.delta === undefined ? undefined : await octets('base'),
+              nextUpdate: after(Math.min(deltaLifetimeSeconds, lifetimeSeconds)),
+              bases: state?.delta === undefined ? 'first' : state.delta.nextBaseThisUpdate.getTime() + lifetimeSeconds * 500 <= thisUpdate.getTime() ? 'moved' : 'kept',
+              points: this.#deltaPoints(scope, points),
+            },
+    };
+  }
+
+  #deltaPoints(scope: CrlScope, points: readonly string[]): readonly string[] {
+    const { issuer, publishedUnder } = this.#options;
+    return scope.partitions > 1 ? pointsOf(points, scope, 'delta') : publishedUnder === undefined ? [] : [`${publishedUnder}/crl/${issuer.name}.delta.crl`];
   }
 
   /** A hold may end, on record: a hold that the store has merely forgotten may not. */
@@ -146,87 +240,52 @@ export class CrlPublisher {
   }
 
   /** Strictly later than the last by at least a second, because verifiers keep the first of two CRLs of one second. */
-  async #nextThisUpdate(latest: CrlRecord | undefined): Promise<Date> {
+  async #nextThisUpdate(before: readonly CrlState[]): Promise<Date> {
     const now = () => Math.floor(this.#options.clock.now().getTime() / 1_000) * 1_000;
-    if (latest === undefined) return new Date(now());
-    const earliest = latest.thisUpdate.getTime() + 1_000;
+    const last = Math.max(...before.map(({ thisUpdate }) => thisUpdate.getTime()));
+    const earliest = last + 1_000;
     if (now() >= earliest) return new Date(now());
     const ahead = earliest - this.#options.clock.now().getTime();
-    if (ahead > clockToleranceMs) throw new CaError('ERR_CRL_STALE', `the clock is ${Math.round(ahead / 1_000)}s behind the last CRL; set it right`, { facts: { lastThisUpdate: latest.thisUpdate.toISOString() } });
+    if (ahead > clockToleranceMs) throw new CaError('ERR_CRL_STALE', `the clock is ${Math.round(ahead / 1_000)}s behind the last CRL; set it right`, { facts: { lastThisUpdate: new Date(last).toISOString() } });
     // A thisUpdate in the future would be refused by every verifier.
     await this.#options.sleep(ahead);
     return new Date(Math.max(now(), earliest));
   }
 
-  /** RFC 5280 §5.2.3: never a number twice, not even after the store went back to an older backup. */
-  async #nextNumber(latest: CrlRecord | undefined): Promise<bigint> {
-    const taken = [latest?.crlNumber ?? 0n, await this.#publishedNumber(), await this.#options.store.crlNumberFloor()];
-    return taken.reduce((most, number) => (number > most ? number : most)) + 1n;
+  /** Milliseconds since 1970. */
+  #dueAt(state: CrlState | undefined): number {
+    const { lifetimeSeconds, deltaLifetimeSeconds } = this.#options;
+    if (state === undefined || (deltaLifetimeSeconds === undefined) !== (state.delta === undefined)) return 0;
+    const { thisUpdate, nextUpdate, delta } = state;
+    const half = (end: Date, seconds: number): number => Math.min(thisUpdate.getTime() + seconds * 500, (thisUpdate.getTime() + end.getTime()) / 2);
+    return Math.min(half(nextUpdate, lifetimeSeconds), delta === undefined || deltaLifetimeSeconds === undefined ? Infinity : half(delta.nextUpdate, deltaLifetimeSeconds));
   }
 
-  async #publishedNumber(): Promise<bigint> {
-    if (this.#options.file === undefined) return 0n;
-    try {
-      return parseCrl(new Uint8Array(await readFile(this.#options.file))).crlNumber ?? 0n;
-    } catch {
-      // No file yet, or not one of ours: it is replaced.
-      return 0n;
-    }
+  async #live(): Promise<readonly Live[]> {
+    return (await this.#options.series.live()).flatMap(({ partitions, points }) => scopesOf(partitions).map((scope) => ({ scope, points })));
   }
 
-  /** RFC 5280 §3.3: an entry stays until a regular CRL was issued after the certificate's end; half a lifetime is one regular step. */
-  #isPast({ notAfter, revokedAt }: RevokedSerial, latest: CrlRecord | undefined): boolean {
-    return latest !== undefined && latest.thisUpdate.getTime() >= notAfter.getTime() + this.#options.lifetimeSeconds * 500 && revokedAt <= latest.thisUpdate;
-  }
-
-  #verify(der: Uint8Array, at: Date): Crl {
-    const crl = parseCrl(der);
-    verifyCrl(crl, this.#options.issuer.certificate, { at });
-    return crl;
+  async #states(): Promise<ReadonlyMap<string, CrlState>> {
+    return new Map((await this.#options.store.crlStates(this.#options.issuer.id)).map((state) => [scopeName(state.scope), state]));
   }
 }
 
-interface GoneEntry {
-  readonly serial: string;
-  readonly reason: RevocationReason | undefined;
-  /** Seconds since 1970. */
-  readonly revokedAt: number;
+interface Wanted {
+  readonly live: Live;
+  readonly when: CrlPlan['when'];
 }
 
-/**
- * Everything the last CRL lists must still be known to the store: a revoked certificate that drops
- * off the list is good again to every relying party. Both lists are in order of serials.
- */
-class Continuity {
-  readonly #cursor: CrlEntryCursor | undefined;
-  readonly #gone: GoneEntry[] = [];
-  #awaited: string | undefined;
+export const bothOf = (a: CrlDemand, b: CrlDemand): CrlDemand => {
+  if (a === 'all' || b === 'all') return 'all';
+  // So many are in nearly every partition.
+  if (a === 'anything' || b === 'anything' || a.length + b.length > 10_000) return 'anything';
+  return [...a, ...b];
+};
 
-  constructor(previous: Crl | undefined) {
-    this.#cursor = previous?.entries();
-    this.#advance();
-  }
-
-  saw({ serial }: RevokedSerial): void {
-    while (this.#awaited !== undefined && this.#awaited < serial) this.#miss(this.#awaited);
-    if (serial === this.#awaited) this.#advance();
-  }
-
-  /** What the store has not shown. */
-  finish(): readonly GoneEntry[] {
-    while (this.#awaited !== undefined) this.#miss(this.#awaited);
-    return this.#gone;
-  }
-
-  #miss(serial: string): void {
-    this.#gone.push({ serial, reason: this.#cursor?.reason, revokedAt: this.#cursor?.revokedAt ?? 0 });
-    this.#advance();
-  }
-
-  #advance(): void {
-    this.#awaited =
-      this.#cursor?.next() === true
-        ? Buffer.from(this.#cursor.der.buffer, this.#cursor.der.byteOffset + this.#cursor.serialOffset, this.#cursor.serialLength).toString('hex').replace(/^(?:00)+(?=..)/, '')
-        : undefined;
-  }
-}
+const publicationOf = (issuerId: string, { scope, entries, der, delta }: BuiltCrl, plans: readonly CrlPlan[]): CrlPublication => {
+  const plan = plans.find((each) => each.scope.partitions === scope.partitions && each.scope.partition === scope.partition);
+  if (plan === undefined) throw new TypeError('a CRL was built that nobody asked for');
+  const { crlNumber, thisUpdate, nextUpdate } = plan;
+  const complete: CrlRecord = { issuerId, scope, crlNumber, thisUpdate, nextUpdate, entries, der };
+  return delta === undefined || plan.delta === undefined ? complete : { ...complete, delta: { ...delta, nextUpdate: plan.delta.nextUpdate, bases: plan.delta.bases } };
+};

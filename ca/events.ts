@@ -1,6 +1,6 @@
 /** The CA's audit events, one function per action. Never a token, a key or a passphrase. */
 import { CodedError } from './errors.ts';
-import type { AuditEvent, CertificateIntent, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken, RevocationReason } from './ports.ts';
+import type { AuditEvent, CertificateIntent, CertificateRecord, CertificateRequest, CrlPublication, CrlScope, CrlState, EnrollmentToken, RevocationReason } from './ports.ts';
 import type { Issuer } from './issuer.ts';
 import type { IssuerName } from './requests.ts';
 import { formatName } from './x509/name.ts';
@@ -98,15 +98,32 @@ export const certificateReleased = (record: CertificateRecord, { time, actor }: 
   thumbprint: record.thumbprint,
 });
 
-export const crlPublished = (crl: CrlRecord, name: IssuerName, { time, actor }: Circumstances): AuditEvent => ({
+export const crlPublished = (crl: CrlPublication, name: IssuerName, { time, actor }: Circumstances): AuditEvent => ({
   action: 'crl.published',
   outcome: 'done',
   time,
   actor,
   issuer: crl.issuerId,
   name,
-  detail: { crlNumber: String(crl.crlNumber), thisUpdate: crl.thisUpdate.toISOString(), nextUpdate: crl.nextUpdate.toISOString(), entries: crl.entries },
+  detail: {
+    crlNumber: String(crl.crlNumber), thisUpdate: crl.thisUpdate.toISOString(), nextUpdate: crl.nextUpdate.toISOString(), entries: crl.entries,
+    ...partitionOfScope(crl.scope),
+    ...(crl.delta === undefined ? {} : { baseCrlNumber: String(crl.delta.baseCrlNumber), deltaEntries: crl.delta.entries }),
+  },
 });
+
+/** No certificate names it any more. */
+export const crlWithdrawn = ({ issuerId, crlNumber, scope }: CrlState, name: IssuerName, { time, actor }: Circumstances): AuditEvent => ({
+  action: 'crl.withdrawn',
+  outcome: 'done',
+  time,
+  actor,
+  issuer: issuerId,
+  name,
+  detail: { crlNumber: String(crlNumber), ...partitionOfScope(scope) },
+});
+
+const partitionOfScope = ({ partitions, partition }: CrlScope): { partitions?: number; partition?: number } => (partitions === 1 ? {} : { partitions, partition });
 
 type Succession = Circumstances & { readonly sequence: number };
 

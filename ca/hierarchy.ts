@@ -166,16 +166,22 @@ const requireComplete = async (directory: string): Promise<void> => {
 };
 
 /** CDP and AIA of what an issuer signs, under the public listener's base URL. Only issuing CAs have an OCSP responder: the root's key may be elsewhere. */
-export const publishedAt = (publicUrl: string | undefined, issuer: Pick<Issuer, 'name' | 'role'>, options: { readonly ocsp?: boolean | undefined } = {}): PublishedAt | undefined => {
+export const publishedAt = (publicUrl: string | undefined, issuer: Pick<Issuer, 'name' | 'role'>, options: { readonly ocsp?: boolean | undefined; readonly crl?: string | undefined } = {}): PublishedAt | undefined => {
+  const prefix = prefixOf(publicUrl);
+  if (prefix === undefined) return undefined;
+  const ocsp = issuer.role === 'issuing' && options.ocsp === true ? { ocsp: `${prefix}/ocsp` } : {};
+  return { crl: `${prefix}/crl/${options.crl ?? `${issuer.name}.crl`}`, certificate: `${prefix}/ca/${issuer.name}.cer`, ...ocsp };
+};
+
+/** A base URL without its last slash. @throws CaError `ERR_CA_NAME` */
+export const prefixOf = (publicUrl: string | undefined): string | undefined => {
   if (publicUrl === undefined) return undefined;
   const base = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined;
   // RFC 5280 §8: fetching status over https may itself need the status; plain http is the custom.
   if (base === undefined || !['http:', 'https:'].includes(base.protocol) || base.search !== '' || base.hash !== '' || base.username !== '') {
     throw new CaError('ERR_CA_NAME', `${JSON.stringify(publicUrl)} is not a base URL; write it like http://pki.acme.internal:8080`);
   }
-  const prefix = base.href.replace(/\/+$/, '');
-  const ocsp = issuer.role === 'issuing' && options.ocsp === true ? { ocsp: `${prefix}/ocsp` } : {};
-  return { crl: `${prefix}/crl/${issuer.name}.crl`, certificate: `${prefix}/ca/${issuer.name}.cer`, ...ocsp };
+  return base.href.replace(/\/+$/, '');
 };
 
 const caSubject = (name: string, role: string): DistinguishedName => [

@@ -3,13 +3,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AuthorityOptions } from './authority-options.ts';
 import { CrlPublisher } from './crl.ts';
+import { IssuerSeries } from './crl-series.ts';
 import { parseDuration } from './duration.ts';
+import { CaError } from './errors.ts';
+import { prefixOf } from './hierarchy.ts';
 import type { Hierarchy, Issuer } from './issuer.ts';
 import { OcspResponder } from './ocsp.ts';
 import { OcspResponders } from './ocsp-responders.ts';
 import type { IssuerName } from './requests.ts';
 
-export interface IssuerServicesOptions extends Pick<AuthorityOptions, 'store' | 'clock' | 'randomness' | 'passphrase' | 'crlLifetime' | 'ocsp' | 'onBackgroundError'> {
+export interface IssuerServicesOptions extends Pick<AuthorityOptions, 'store' | 'clock' | 'randomness' | 'passphrase' | 'publicUrl' | 'crlLifetime' | 'crlPartitions' | 'crlDeltaLifetime' | 'ocsp' | 'onBackgroundError'> {
   /** Certifies a key for signing OCSP answers of this issuer. */
   readonly certifyResponder: (issuer: Issuer, spki: Uint8Array) => Promise<Uint8Array>;
 }
@@ -17,6 +20,7 @@ export interface IssuerServicesOptions extends Pick<AuthorityOptions, 'store' | 
 export class IssuerServices {
   /** Of every CA: the CRLs of one whose key is elsewhere can be read. */
   readonly publishers = new Map<IssuerName, CrlPublisher>();
+  readonly series = new Map<IssuerName, IssuerSeries>();
   /** Of those whose key is here. */
   readonly scheduled = new Map<IssuerName, CrlPublisher>();
   /** Undefined when requests are not to be answered. */
@@ -51,14 +55,21 @@ export class IssuerServices {
   }
 
   #publisher(issuer: Issuer, directory: string | undefined): CrlPublisher {
-    const { store, clock, crlLifetime } = this.#options;
+    const { store, clock, publicUrl, crlLifetime, crlPartitions, crlDeltaLifetime } = this.#options;
+    const publishedUnder = prefixOf(publicUrl);
+    if (crlDeltaLifetime !== undefined && publishedUnder === undefined) throw new CaError('ERR_CA_LIMIT', 'delta CRLs are found by the address in the complete ones; set publicUrl, or publish none');
+    const series = new IssuerSeries({ issuer, store, clock, partitions: crlPartitions ?? 1, publishedUnder });
+    this.series.set(issuer.name, series);
     return new CrlPublisher({
       issuer,
+      series,
       store,
       clock,
       sleep: (ms) => sleep(ms),
       lifetimeSeconds: parseDuration(crlLifetime ?? '24h'),
-      file: directory === undefined ? undefined : join(directory, 'crl', `${issuer.name}.crl`),
+      deltaLifetimeSeconds: crlDeltaLifetime === undefined ? undefined : parseDuration(crlDeltaLifetime),
+      publishedUnder,
+      directory: directory === undefined ? undefined : join(directory, 'crl'),
     });
   }
 

@@ -114,7 +114,7 @@ export const signerOf = (key: KeyObject): Signer => {
   const spki = spkiOf(key);
   const slow = algorithm !== 'p256' && algorithm !== 'ed25519';
   const hash = { p256: 'sha256', p384: 'sha384', rsa2048: 'sha256', rsa3072: 'sha256', rsa4096: 'sha256' }[algorithm as string] ?? null;
-  return {
+  const signer: Signer = {
     algorithm,
     spki,
     sign: (data) =>
@@ -128,7 +128,14 @@ export const signerOf = (key: KeyObject): Signer => {
           })
         : Promise.resolve(signWith(key, data)),
   };
+  keys.set(signer, key);
+  return signer;
 };
+
+const keys = new WeakMap<Signer, KeyObject>();
+
+/** The key of a signer of `signerOf`, for signing in another thread what is too large to be handed over; undefined for keys that are elsewhere. */
+export const keyInProcess = (signer: Signer): KeyObject | undefined => keys.get(signer);
 
 const readKeyFile = async (path: string): Promise<{ pem: string; mode: number }> => {
   try {

@@ -2,6 +2,7 @@
 import type { KeyObject } from 'node:crypto';
 import { issueDurably } from './durable-issuance.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
+import type { IssuerSeries } from './crl-series.ts';
 import { CaError } from './errors.ts';
 import { publishedAt } from './hierarchy.ts';
 import { boundsOf, pathAbove, rootsPem } from './issuer.ts';
@@ -40,6 +41,8 @@ export interface OrderWorld {
   readonly clock: Clock;
   readonly randomness: Randomness;
   readonly publicUrl: string | undefined;
+  /** Says which CRL a certificate names. */
+  readonly seriesOf: (issuer: Issuer) => IssuerSeries;
   /** Whether OCSP answers are given, so that certificates say where. */
   readonly ocsp: boolean;
   /** Live certificates of one agent. */
@@ -50,14 +53,17 @@ export interface OrderWorld {
 
 /** @throws CaError */
 export const fillOrder = async (order: Order, world: OrderWorld): Promise<IssuedCertificate> => {
-  const { clock, randomness, publicUrl, privateKey, hierarchy, profiles, issuance, maxLive, ocsp } = world;
+  const { clock, randomness, publicUrl, seriesOf, privateKey, hierarchy, profiles, issuance, maxLive, ocsp } = world;
   const { issuer, profile, granted, spki, agent } = order;
   const now = clock.now();
   const validity = validityOf(now, profile, order.ttlSeconds, issuer.certificate);
   const serial = order.serial === undefined ? generateSerial(randomness) : Buffer.from(order.serial, 'hex');
   const signer = issuer.signer;
   if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of the ${issuer.name} CA is not here; issue where the key is kept`);
-  const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer, { ocsp }) });
+  const series = seriesOf(issuer);
+  // Nobody asks for the status of who signs answers about status.
+  if (profile.kind !== 'ocsp') await series.cover(validity.notAfter, publicUrl !== undefined && profile.status === 'crl' ? 'named' : 'unnamed');
+  const tbs = endEntityTbs({ serial, issuer: issuer.certificate, issuerAlgorithm: signer.algorithm, profile, granted, spki, validity, publishedAt: publishedAt(publicUrl, issuer, { ocsp, crl: series.pathOf(serialToHex(serial)) }) });
   checkNameBounds(tbs, boundsOf(hierarchy, issuer));
   const intent: CertificateIntent = {
     issuerId: issuer.id,

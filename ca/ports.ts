@@ -137,13 +137,66 @@ export interface Succession {
   readonly seenAt: Date;
 }
 
+/**
+ * Which certificates of an issuer a CRL speaks about: those whose serial ends in `partition`, of
+ * `partitions`, a power of two. 0 of 1 is all of them.
+ */
+export interface CrlScope {
+  readonly partitions: number;
+  readonly partition: number;
+}
+
+/** The current complete CRL of a scope, and the delta CRL of the same number and moment, without their octets. */
+export interface CrlState {
+  readonly issuerId: IssuerId;
+  readonly scope: CrlScope;
+  readonly crlNumber: bigint;
+  readonly thisUpdate: Date;
+  readonly nextUpdate: Date;
+  readonly entries: number;
+  readonly delta: CrlDeltaState | undefined;
+}
+
+export interface CrlDeltaState {
+  readonly baseCrlNumber: bigint;
+  readonly nextUpdate: Date;
+  readonly entries: number;
+  /** Since when the complete CRL is current that the deltas will start from next. */
+  readonly nextBaseThisUpdate: Date;
+}
+
 export interface CrlRecord {
   readonly issuerId: IssuerId;
+  readonly scope: CrlScope;
   readonly crlNumber: bigint;
   readonly thisUpdate: Date;
   readonly nextUpdate: Date;
   readonly entries: number;
   readonly der: Uint8Array;
+}
+
+/** A complete CRL, with the delta CRL of the same number that is published with it. */
+export interface CrlPublication extends CrlRecord {
+  readonly delta?: {
+    readonly baseCrlNumber: bigint;
+    readonly nextUpdate: Date;
+    readonly entries: number;
+    readonly der: Uint8Array;
+    /**
+     * Two complete CRLs are kept for deltas: the one they start from, and the one they start from
+     * next. `first`: both are this one. `moved`: the next one takes its turn, and this one is next.
+     */
+    readonly bases: 'first' | 'moved' | 'kept';
+  };
+}
+
+/** Places that certificates name for their CRLs, and until when one of them may be valid. */
+export interface CrlSeries {
+  readonly issuerId: IssuerId;
+  readonly partitions: number;
+  /** What comes before `/<partition>.crl` in certificates; empty where the CRL is one, and its place does not matter. */
+  readonly point: string;
+  readonly until: Date;
 }
 
 /** One-time enrollment token; only its hash is stored. */
@@ -316,6 +369,13 @@ export interface CaStore {
   /** Every revoked certificate of an issuer, in pages, ordered by serial. Default page 1,000: larger ones stay alive long enough for the garbage collector to stall the event loop. */
   revokedSerials(issuerId: IssuerId, options?: { pageSize?: number }): AsyncIterable<readonly RevokedSerial[]>;
 
+  /**
+   * The same for building CRLs, as text, which passes between threads at little cost:
+   * `serial,revokedAt,reason,notAfter;` for each, times in whole seconds since 1970. Only those whose
+   * serial ends in one of `endings` (lower-case hex, all of one length), when given.
+   */
+  revokedText(issuerId: IssuerId, options?: { pageSize?: number; endings?: readonly string[] }): AsyncIterable<string>;
+
   /** Certificate first accepted by a gateway. Idempotent. The first time of one that replaces another makes a succession. */
   markSeen(key: { issuerId: IssuerId; serial: SerialHex }, at: Date): Promise<void>;
   /** Those seen then or before, oldest first, that are not settled. */
@@ -323,11 +383,19 @@ export interface CaStore {
   /** Idempotent. */
   settleSuccessions(keys: readonly { issuerId: IssuerId; serial: SerialHex }[]): Promise<void>;
 
-  latestCrl(issuerId: IssuerId): Promise<CrlRecord | undefined>;
+  /** Current CRLs of every scope, ordered by issuer, partitions and partition. */
+  crlStates(issuerId?: IssuerId, scope?: CrlScope): Promise<readonly CrlState[]>;
+  /** Default: the complete CRL of all certificates. `base` and `nextBase` are complete CRLs that deltas start from. */
+  latestCrl(issuerId: IssuerId, options?: { scope?: CrlScope; kind?: 'complete' | 'delta' | 'base' | 'nextBase' }): Promise<CrlRecord | undefined>;
   /** No CRL may have this number or a lower one: what was published since the backup that the store comes from. 0 when it comes from none. */
   crlNumberFloor(): Promise<bigint>;
-  /** Rejects with `ERR_CRL_STALE` unless crlNumber and thisUpdate are both greater than the stored ones. */
-  saveCrl(record: CrlRecord, event: AuditEvent): Promise<void>;
+  /** Rejects with `ERR_CRL_STALE` unless crlNumber and thisUpdate are both greater than those stored for the scope. Without a delta CRL none is kept. */
+  saveCrl(publication: CrlPublication, event: AuditEvent): Promise<void>;
+  /** Forgets the CRLs of a scope that no certificate names any more. */
+  dropCrl(issuerId: IssuerId, scope: CrlScope, event: AuditEvent): Promise<void>;
+  crlSeries(issuerId: IssuerId): Promise<readonly CrlSeries[]>;
+  /** Adds a series, or lengthens its time. Without an event: it follows from issuances, which have theirs. */
+  extendCrlSeries(series: CrlSeries): Promise<void>;
 
   insertToken(token: EnrollmentToken, event: AuditEvent): Promise<void>;
   /** Atomic: of any number of concurrent calls with one hash exactly one is answered `spent`. */

@@ -10,7 +10,7 @@ import { parseCertificate, verifyCertificateSignature } from '../x509/certificat
 import type { Certificate } from '../x509/certificate.ts';
 import { equalBytes } from '../x509/der.ts';
 import { formatName } from '../x509/name.ts';
-import { auditCrl } from './crl.ts';
+import { auditCrls } from './crl.ts';
 import type { AuditCode, AuditFinding } from './finding.ts';
 import { Fingerprints, fingerprintOf } from './fingerprints.ts';
 import { Issuers } from './issuers.ts';
@@ -30,7 +30,7 @@ export interface LoggedCertificate {
 }
 
 export interface AuthorityAuditOptions {
-  readonly store: Pick<CaStore, 'certificatePages' | 'findCertificates' | 'countCertificates' | 'latestCrl' | 'revokedSerials'>;
+  readonly store: Pick<CaStore, 'certificatePages' | 'findCertificates' | 'countCertificates' | 'crlStates' | 'crlSeries' | 'latestCrl' | 'revokedSerials'>;
   readonly clock: Clock;
   readonly trustDomain: string;
   readonly profiles: ReadonlyMap<string, Profile>;
@@ -258,10 +258,9 @@ class AuthorityAudit {
     for (const { certificate } of this.#issuers.all()) {
       // A CA that has expired publishes no more.
       if (this.#startedAt.getTime() >= certificate.notAfter.getTime() + 1_000) continue;
-      const entries = await auditCrl({ store, issuer: certificate, now: () => clock.now(), onFinding });
-      if (entries === undefined) continue;
-      crls += 1;
-      crlEntries += entries;
+      const read = await auditCrls({ store, issuer: certificate, now: () => clock.now(), onFinding });
+      crls += read.crls;
+      crlEntries += read.entries;
     }
     return { crls, crlEntries };
   }

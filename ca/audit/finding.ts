@@ -23,6 +23,7 @@ export const auditAdvice = {
   crlRowDiffers: 'publish another with sallyport crl --publish, and find out who wrote the row',
   crlUnusable: 'publish another with sallyport crl --publish; verifiers refuse this one',
   crlStale: 'publish another with sallyport crl --publish, and keep the gateway running, which does so by itself',
+  deltaDiffers: 'publish another with sallyport crl --publish: who relies on delta CRLs may take a revoked certificate for a good one',
   crlUnordered: 'Sallyport lists serials in order: publish another with sallyport crl --publish',
   revokedNotListed: 'publish another with sallyport crl --publish: verifiers that rely on this one accept the certificate',
   listedNotRevoked: 'the store lost a revocation: revoke the serial again, or restore the store from a backup',

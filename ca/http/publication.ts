@@ -1,7 +1,8 @@
 /** What anybody may fetch: CRLs and CA certificates, as DER. */
-import { hash } from 'node:crypto';
 import type { CertificateAuthority } from '../authority.ts';
-import type { Clock, CrlRecord } from '../ports.ts';
+import { parseCrlPath } from '../crl-scope.ts';
+import { CaError } from '../errors.ts';
+import type { Clock } from '../ports.ts';
 import type { IssuerName } from '../requests.ts';
 import { refuseMethod } from './json-exchange.ts';
 import type { PresentError } from './json-exchange.ts';
@@ -16,41 +17,35 @@ export interface CrlHandlerOptions {
 const crlMaxAgeSeconds = 60;
 const certificateMaxAgeSeconds = 3_600;
 
-/** `GET …/crl/<name of a CA>.crl`, RFC 5280 §4.2.1.13 and RFC 2585 §4. */
-export const createCrlHandler = ({ authority, clock, present }: CrlHandlerOptions) => {
-  // Hashing 50 MB for every fetch would be a lever; a CRL has one number.
-  const tags = new Map<IssuerName, { readonly of: bigint; readonly tag: string }>();
-  const tagOf = (which: IssuerName, crl: CrlRecord): string => {
-    const known = tags.get(which);
-    if (known?.of === crl.crlNumber) return known.tag;
-    const tag = `"${hash('sha256', crl.der, 'base64url')}"`;
-    tags.set(which, { of: crl.crlNumber, tag });
-    return tag;
-  };
-  return async (request: Request): Promise<Response> => {
-    const which = issuerOf(request, 'crl');
-    if (which === undefined || authority.issuerNamed(which) === undefined) return new Response(null, { status: 404 });
+/** `GET …/crl/<name of a CA>.crl`, a partition or a delta CRL as `crlPath` has it, RFC 5280 §4.2.1.13 and RFC 2585 §4. */
+export const createCrlHandler =
+  ({ authority, clock, present }: CrlHandlerOptions) =>
+  async (request: Request): Promise<Response> => {
+    const asked = parseCrlPath(/\/crl\/(.*)$/.exec(new URL(request.url).pathname)?.[1] ?? '');
+    if (asked === undefined || authority.issuerNamed(asked.issuer) === undefined) return new Response(null, { status: 404 });
     if (request.method !== 'GET' && request.method !== 'HEAD') return refuseMethod('GET, HEAD');
     try {
-      const crl = await authority.currentCrl(which);
+      const crl = await authority.currentCrl(asked.issuer, asked);
       const left = Math.floor((crl.nextUpdate.getTime() - clock.now().getTime()) / 1_000);
       return deliver(request, crl.der, {
         type: 'application/pkix-crl',
-        tag: tagOf(which, crl),
+        // One number is one CRL, of one moment. Hashing 50 MB for every fetch would be a lever.
+        tag: `"${crl.crlNumber}-${crl.thisUpdate.getTime() / 1_000}"`,
         modified: crl.thisUpdate,
         maxAge: Math.max(0, Math.min(crlMaxAgeSeconds, left)),
       });
     } catch (error) {
-      return new Response(null, { status: present(error).status });
+      // Of what is not partitioned so, or has no delta CRLs, there will be none.
+      const partial = asked.kind === 'delta' || asked.scope.partitions > 1;
+      return new Response(null, { status: partial && error instanceof CaError && error.code === 'ERR_CRL_STALE' ? 404 : present(error).status });
     }
   };
-};
 
 /** `GET …/ca/<name of a CA or of a cross-certificate>.cer`, RFC 5280 §4.2.2.1 and RFC 2585 §4. */
 export const createCaCertificateHandler =
   ({ authority }: { readonly authority: Pick<CertificateAuthority, 'certificateNamed'> }) =>
   async (request: Request): Promise<Response> => {
-    const which = issuerOf(request, 'cer');
+    const which = issuerOf(request);
     if (which === undefined) return new Response(null, { status: 404 });
     if (request.method !== 'GET' && request.method !== 'HEAD') return refuseMethod('GET, HEAD');
     const certificate = authority.certificateNamed(which);
@@ -58,7 +53,7 @@ export const createCaCertificateHandler =
     return deliver(request, certificate.der, { type: 'application/pkix-cert', tag: `"${certificate.thumbprint}"`, modified: certificate.notBefore, maxAge: certificateMaxAgeSeconds });
   };
 
-const issuerOf = (request: Request, ending: 'crl' | 'cer'): IssuerName | undefined => new RegExp(`/([a-z][a-z0-9-]{0,63})\\.${ending}$`).exec(new URL(request.url).pathname)?.[1];
+const issuerOf = (request: Request): IssuerName | undefined => /\/([a-z][a-z0-9-]{0,63})\.cer$/.exec(new URL(request.url).pathname)?.[1];
 
 interface Delivery {
   readonly type: string;
@@ -70,8 +65,22 @@ interface Delivery {
 const deliver = (request: Request, der: Uint8Array, { type, tag, modified, maxAge }: Delivery): Response => {
   const headers = { etag: tag, 'last-modified': modified.toUTCString(), 'cache-control': `public, max-age=${maxAge}` };
   if (isUnchanged(request, tag, modified)) return new Response(null, { status: 304, headers });
-  const body = request.method === 'HEAD' ? null : new Uint8Array(der);
+  const body = request.method === 'HEAD' ? null : der.length <= pieceOctets ? Uint8Array.from(der) : piecesOf(der);
   return new Response(body, { headers: { ...headers, 'content-type': type, 'content-length': String(der.length), 'x-content-type-options': 'nosniff' } });
+};
+
+const pieceOctets = 256 * 1024;
+
+/** Copied as it is taken: a large CRL at once would hold the event loop. */
+const piecesOf = (der: Uint8Array): ReadableStream<Uint8Array<ArrayBuffer>> => {
+  let at = 0;
+  return new ReadableStream({
+    pull(controller) {
+      controller.enqueue(Uint8Array.from(der.subarray(at, at + pieceOctets)));
+      at += pieceOctets;
+      if (at >= der.length) controller.close();
+    },
+  }, { highWaterMark: 1 });
 };
 
 /** RFC 9110 §13.2.2: If-Modified-Since counts only without If-None-Match. */

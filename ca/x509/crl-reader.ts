@@ -2,7 +2,7 @@
 import { readAlgorithmIdentifier } from './algorithm.ts';
 import { CrlEntryCursor, summarizeEntries } from './crl-entry.ts';
 import { DerReader, TAG, contextTag, decodeAs, equalBytes, invalid } from './der.ts';
-import { EXTENSION, extensionValue, parseAuthorityKeyIdentifier, parseCrlNumber, parseIssuingDistributionPoint, readExtensions } from './extension.ts';
+import { EXTENSION, extensionValue, parseAuthorityKeyIdentifier, parseCrlDistributionPoints, parseCrlNumber, parseIssuingDistributionPoint, readExtensions } from './extension.ts';
 import { readName } from './name.ts';
 import { derOf } from './pem.ts';
 import { serialFromHex } from './serial.ts';
@@ -11,6 +11,7 @@ import type { RevocationReason, SerialHex } from '../ports.ts';
 import type { EntryVisitor } from './crl-entry.ts';
 import type { Extension, IssuingDistributionPoint } from './extension.ts';
 import type { DistinguishedName } from './name.ts';
+import type { SignedParts } from './signed.ts';
 
 /** A CRL as it was read. Every entry has been checked for form; `verifyCrl` says whether it may be used. */
 export interface Crl {
@@ -65,25 +66,33 @@ export function parseCrl(input: Uint8Array | string, options: CrlParsing = {}): 
   return decodeAs('ERR_CRL_INVALID', 'CRL', () => readCrl(der, options));
 }
 
-function readCrl(der: Uint8Array, { onEntry }: CrlParsing): Crl {
-  const { tbs, algorithm, signature } = readSigned(der, MAX_CRL_OCTETS);
-  const outer = new DerReader(tbs);
-  const fields = outer.enter(TAG.sequence);
-  const version = readVersion(fields);
-  // RFC 5280 §5.1.1.2: the signed algorithm is the one outside.
-  if (!equalBytes(readAlgorithmIdentifier(fields), algorithm)) throw invalid('signature algorithms differ', fields.offset);
-  const nameStart = fields.offset;
-  const issuer = readName(fields);
-  // RFC 5280 §5.1.2.3: a non-empty name.
-  if (issuer.length === 0) throw invalid('empty issuer', nameStart);
-  const issuerNameDer = tbs.subarray(nameStart, fields.offset);
-  const thisUpdate = fields.time();
-  const nextUpdate = fields.peek() === TAG.utcTime || fields.peek() === TAG.generalizedTime ? fields.time() : undefined;
-  if (nextUpdate !== undefined && nextUpdate < thisUpdate) throw invalid('nextUpdate is before thisUpdate', fields.offset);
-  const range = readEntryRange(fields, version);
-  const extensions = readCrlExtensions(fields, version);
-  fields.finish();
+/** What is needed of a CRL of one's own to write the next. Its entries are checked as they are walked, its signature is not. */
+export interface CrlList {
+  readonly crlNumber: bigint | undefined;
+  readonly issuingDistributionPoint: IssuingDistributionPoint | undefined;
+  /** URIs of freshestCRL. */
+  readonly freshest: readonly string[];
+  /** The entries as they are encoded. */
+  readonly entryOctets: Uint8Array;
+  entries(): CrlEntryCursor;
+}
 
+/** Refuses with `ERR_CRL_INVALID`. */
+export function readCrlList(der: Uint8Array): CrlList {
+  return decodeAs('ERR_CRL_INVALID', 'CRL', () => {
+    const { tbs, range, extensions } = readFields(readSigned(der, MAX_CRL_OCTETS));
+    return {
+      crlNumber: extensionValue(extensions, EXTENSION.crlNumber, parseCrlNumber),
+      issuingDistributionPoint: extensionValue(extensions, EXTENSION.issuingDistributionPoint, parseIssuingDistributionPoint),
+      freshest: (extensionValue(extensions, EXTENSION.freshestCrl, parseCrlDistributionPoints) ?? []).flatMap(({ uris }) => uris),
+      entryOctets: tbs.subarray(range.start, range.end),
+      entries: () => new CrlEntryCursor(tbs, range),
+    };
+  });
+}
+
+function readCrl(der: Uint8Array, { onEntry }: CrlParsing): Crl {
+  const { tbs, algorithm, signature, version, issuer, issuerNameDer, thisUpdate, nextUpdate, range, extensions } = readFields(readSigned(der, MAX_CRL_OCTETS));
   const { count, removals } = summarizeEntries(new CrlEntryCursor(tbs, range), onEntry);
   const baseCrlNumber = extensionValue(extensions, EXTENSION.deltaCrlIndicator, parseCrlNumber);
   // RFC 5280 §5.3.1: removeFromCRL only in delta CRLs.
@@ -109,6 +118,27 @@ function readCrl(der: Uint8Array, { onEntry }: CrlParsing): Crl {
     forEachEntry: (visit) => visitAll(entries(), visit),
     find: (serial) => find(entries(), serialFromHex(serial)),
   };
+}
+
+/** Everything but the entries. */
+function readFields({ tbs, algorithm, signature }: SignedParts) {
+  const outer = new DerReader(tbs);
+  const fields = outer.enter(TAG.sequence);
+  const version = readVersion(fields);
+  // RFC 5280 §5.1.1.2: the signed algorithm is the one outside.
+  if (!equalBytes(readAlgorithmIdentifier(fields), algorithm)) throw invalid('signature algorithms differ', fields.offset);
+  const nameStart = fields.offset;
+  const issuer = readName(fields);
+  // RFC 5280 §5.1.2.3: a non-empty name.
+  if (issuer.length === 0) throw invalid('empty issuer', nameStart);
+  const issuerNameDer = tbs.subarray(nameStart, fields.offset);
+  const thisUpdate = fields.time();
+  const nextUpdate = fields.peek() === TAG.utcTime || fields.peek() === TAG.generalizedTime ? fields.time() : undefined;
+  if (nextUpdate !== undefined && nextUpdate < thisUpdate) throw invalid('nextUpdate is before thisUpdate', fields.offset);
+  const range = readEntryRange(fields, version);
+  const extensions = readCrlExtensions(fields, version);
+  fields.finish();
+  return { tbs, algorithm, signature, version, issuer, issuerNameDer, thisUpdate, nextUpdate, range, extensions };
 }
 
 function readVersion(fields: DerReader): 1 | 2 {

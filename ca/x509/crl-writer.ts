@@ -4,6 +4,7 @@ import {
   encodeAuthorityKeyIdentifier,
   encodeCrlNumber,
   encodeDeltaCrlIndicator,
+  encodeFreshestCrl,
   encodeIssuingDistributionPoint,
   encodeReasonCode,
 } from './extension.ts';
@@ -14,7 +15,8 @@ export interface CrlEntry {
   /** Octets of the magnitude, or the lower-case hex of `serialToHex`. */
   readonly serial: Uint8Array | SerialHex;
   readonly revokedAt: Date;
-  readonly reason: RevocationReason;
+  /** `removeFromCRL` in delta CRLs only: no longer revoked, or expired. */
+  readonly reason: RevocationReason | 'removeFromCRL';
 }
 
 export interface TbsCrlFields {
@@ -33,6 +35,8 @@ export interface TbsCrlFields {
   readonly idp?: IssuingDistributionPointInput | undefined;
   /** Makes this a delta CRL: the number of the complete CRL it changes. */
   readonly baseCrlNumber?: number | bigint | undefined;
+  /** freshestCRL: where the delta CRLs of this complete one are. */
+  readonly freshest?: readonly string[] | undefined;
 }
 
 /** TBSCertList, version 2. */
@@ -45,6 +49,8 @@ export function encodeTbsCrl(fields: TbsCrlFields): Uint8Array {
     encodeCrlNumber(fields.crlNumber),
     ...(fields.baseCrlNumber === undefined ? [] : [encodeDeltaCrlIndicator(fields.baseCrlNumber)]),
     ...(fields.idp === undefined ? [] : [encodeIssuingDistributionPoint(fields.idp)]),
+    // RFC 5280 §5.2.6: never in a delta CRL.
+    ...(fields.freshest === undefined || fields.baseCrlNumber !== undefined ? [] : [encodeFreshestCrl(fields.freshest)]),
   ];
   return sequence(
     integer(1),
@@ -65,6 +71,7 @@ const MAX_ENTRY = 2 + 2 + 21 + 17 + 14;
 export class CrlEntryBuffer {
   #bytes: Uint8Array;
   #length = 0;
+  #last = 0;
   #count = 0;
   #day = Number.NaN;
   /** The encoded time of the last entry: the date is formatted once a day, the time of day in place. */
@@ -79,6 +86,11 @@ export class CrlEntryBuffer {
   }
 
   add({ serial, revokedAt, reason }: CrlEntry): void {
+    this.addAt(serial, Math.floor(revokedAt.getTime() / 1000), reason);
+  }
+
+  /** The same, with the time in whole seconds since 1970. */
+  addAt(serial: Uint8Array | SerialHex, revokedAt: number, reason: CrlEntry['reason']): void {
     if (this.#length + MAX_ENTRY > this.#bytes.length) this.#grow();
     const bytes = this.#bytes;
     const start = this.#length;
@@ -90,6 +102,7 @@ export class CrlEntryBuffer {
     else if (reason !== 'unspecified') throw new TypeError('unknown revocation reason');
     bytes[start] = TAG.sequence;
     bytes[start + 1] = at - start - 2;
+    this.#last = start;
     this.#length = at;
     this.#count++;
   }
@@ -99,11 +112,33 @@ export class CrlEntryBuffer {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  #putTime(at: number, moment: Date): number {
-    const second = Math.floor(moment.getTime() / 1000);
+  /** Takes back what was added last. Only once after each. */
+  takeBack(): void {
+    this.#length = this.#last;
+    this.#count--;
+  }
+
+  /** Order of the serial added last and one in octets, magnitudes of both, as hex text would be ordered. */
+  compareLast(der: Uint8Array, offset: number, length: number): number {
+    const bytes = this.#bytes;
+    let at = this.#last + 4;
+    let own = bytes[this.#last + 3] ?? 0;
+    if (bytes[at] === 0 && own > 1) {
+      at++;
+      own--;
+    }
+    const shorter = Math.min(own, length);
+    for (let i = 0; i < shorter; i++) {
+      const difference = (bytes[at + i] ?? 0) - (der[offset + i] ?? 0);
+      if (difference !== 0) return difference;
+    }
+    return own - length;
+  }
+
+  #putTime(at: number, second: number): number {
     const day = Math.floor(second / 86_400);
     if (day !== this.#day) {
-      this.#time = utcOrGeneralizedTime(moment);
+      this.#time = utcOrGeneralizedTime(new Date(second * 1000));
       this.#day = day;
     }
     const time = this.#time;
@@ -124,8 +159,8 @@ export class CrlEntryBuffer {
   }
 }
 
-const REASONS = ['keyCompromise', 'cACompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation', 'certificateHold', 'privilegeWithdrawn', 'aACompromise'] as const;
-const REASON_EXTENSIONS: ReadonlyMap<RevocationReason, Uint8Array> = new Map(REASONS.map((reason) => [reason, sequence(encodeReasonCode(reason))]));
+const REASONS = ['keyCompromise', 'cACompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation', 'certificateHold', 'removeFromCRL', 'privilegeWithdrawn', 'aACompromise'] as const;
+const REASON_EXTENSIONS: ReadonlyMap<CrlEntry['reason'], Uint8Array> = new Map(REASONS.map((reason) => [reason, sequence(encodeReasonCode(reason))]));
 
 function collect(entries: Iterable<CrlEntry>): CrlEntryBuffer {
   const buffer = new CrlEntryBuffer(Array.isArray(entries) ? { expectedEntries: entries.length } : {});

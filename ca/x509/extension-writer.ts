@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { DerReader, boolean, contextTag, element, enumerated, explicit, ia5String, implicit, integer, namedBits, nullValue, octetString, oid, sequence } from './der.ts';
 import { ACCESS_METHOD, EXTENSION } from './extension-oid.ts';
 import { encodeGeneralNames, encodeUri } from './general-name.ts';
-import { KEY_USAGES, extendedKeyUsageOid, reasonCodeOf } from './key-usage.ts';
+import { KEY_USAGES, REMOVE_FROM_CRL, extendedKeyUsageOid, reasonCodeOf } from './key-usage.ts';
 import type { RevocationReason } from '../ports.ts';
 import type { GeneralNamesInput } from './general-name.ts';
 import type { KeyUsage } from './key-usage.ts';
@@ -62,6 +62,12 @@ export function encodeAuthorityKeyIdentifier(keyIdentifier: Uint8Array): Uint8Ar
 export function encodeCrlDistributionPoints(uris: readonly string[]): Uint8Array {
   if (uris.length === 0) throw new TypeError('crlDistributionPoints holds at least one URI');
   return encodeExtension(EXTENSION.crlDistributionPoints, 'nonCritical', sequence(sequence(distributionPointName(uris))));
+}
+
+/** RFC 5280 §4.2.1.15 and §5.2.6: where the delta CRLs are. Non-critical, in the form of crlDistributionPoints. */
+export function encodeFreshestCrl(uris: readonly string[]): Uint8Array {
+  if (uris.length === 0) throw new TypeError('freshestCRL holds at least one URI');
+  return encodeExtension(EXTENSION.freshestCrl, 'nonCritical', sequence(sequence(distributionPointName(uris))));
 }
 
 export function encodeAuthorityInformationAccess(places: { readonly caIssuers?: readonly string[]; readonly ocsp?: readonly string[] }): Uint8Array {
@@ -129,8 +135,8 @@ export function encodeIssuingDistributionPoint({ uris = [], only }: IssuingDistr
 }
 
 /** CRL entry extension. RFC 5280 §5.3.1: absent rather than `unspecified`. */
-export function encodeReasonCode(reason: Exclude<RevocationReason, 'unspecified'>): Uint8Array {
-  return encodeExtension(EXTENSION.reasonCode, 'nonCritical', enumerated(reasonCodeOf(reason)));
+export function encodeReasonCode(reason: Exclude<RevocationReason, 'unspecified'> | 'removeFromCRL'): Uint8Array {
+  return encodeExtension(EXTENSION.reasonCode, 'nonCritical', enumerated(reason === 'removeFromCRL' ? REMOVE_FROM_CRL : reasonCodeOf(reason)));
 }
 
 /** `distributionPoint [0] EXPLICIT` holding `fullName [0] IMPLICIT GeneralNames`. */

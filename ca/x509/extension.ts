@@ -26,6 +26,7 @@ export {
   encodeDeltaCrlIndicator,
   encodeExtendedKeyUsage,
   encodeExtension,
+  encodeFreshestCrl,
   encodeIssuingDistributionPoint,
   encodeKeyUsage,
   encodeNameConstraints,

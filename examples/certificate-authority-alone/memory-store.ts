@@ -2,12 +2,14 @@
  * A store of one's own, in memory: what `CertificateAuthority` asks of a database. A real one answers
  * only once a change and its audit event are on disk together.
  */
-import type { AuditEvent, CaStore, CertificateRecord, CertificateRequest, CrlRecord, EnrollmentToken, Succession } from 'sallyport/ca';
+import type { AuditEvent, CaStore, CertificateRecord, CertificateRequest, CrlPublication, CrlRecord, CrlScope, CrlSeries, EnrollmentToken, Succession } from 'sallyport/ca';
 import { CaError } from 'sallyport/ca';
 
 export function createMemoryStore(): CaStore & { readonly events: readonly AuditEvent[] } {
   const certificates = new Map<string, CertificateRecord>();
-  const crls = new Map<string, CrlRecord>();
+  const crls = new Map<string, { readonly current: CrlPublication; readonly base: CrlRecord; readonly nextBase: CrlRecord }>();
+  const series = new Map<string, CrlSeries>();
+  const scopeKey = (issuerId: string, { partitions, partition }: CrlScope = { partitions: 1, partition: 0 }): string => `${issuerId}:${partitions}:${partition}`;
   const tokens = new Map<string, EnrollmentToken & { spentAt: Date | undefined }>();
   const requests = new Map<string, CertificateRequest>();
   const successions = new Map<string, Succession>();
@@ -102,14 +104,45 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
     settleSuccessions: async (keys) => {
       for (const key of keys) successions.delete(keyOf(key));
     },
-    latestCrl: async (issuerId) => crls.get(issuerId),
+    async *revokedText(issuerId, { endings = [] } = {}) {
+      const all = await find({ issuerId, states: ['revoked'], limit: certificates.size });
+      const seconds = (date: Date | undefined): number => Math.floor((date?.getTime() ?? 0) / 1_000);
+      yield all
+        .filter(({ serial }) => endings.length === 0 || endings.some((ending) => serial.endsWith(ending)))
+        .toSorted((a, b) => (a.serial < b.serial ? -1 : 1))
+        .map(({ serial, revokedAt, revocationReason, notAfter }) => `${serial},${seconds(revokedAt)},${revocationReason ?? 'unspecified'},${seconds(notAfter)};`)
+        .join('');
+    },
+    crlStates: async (issuerId, scope) =>
+      [...crls.values()]
+        .filter(({ current }) => (issuerId === undefined || current.issuerId === issuerId) && (scope === undefined || scopeKey(current.issuerId, scope) === scopeKey(current.issuerId, current.scope)))
+        .map(({ current: { delta, ...current }, nextBase }) => ({ ...current, delta: delta && { ...delta, nextBaseThisUpdate: nextBase.thisUpdate } }))
+        .toSorted((a, b) => a.scope.partitions - b.scope.partitions || a.scope.partition - b.scope.partition),
+    latestCrl: async (issuerId, { scope, kind = 'complete' } = {}) => {
+      const found = crls.get(scopeKey(issuerId, scope));
+      if (found === undefined || kind === 'complete') return found?.current;
+      const { delta } = found.current;
+      return delta && (kind === 'delta' ? { ...found.current, ...delta } : found[kind]);
+    },
     // A store that is restored from a backup answers with a number beyond all that were published since.
     crlNumberFloor: async () => 0n,
-    saveCrl: async (record, event) => {
-      const last = crls.get(record.issuerId);
-      if (last !== undefined && (last.crlNumber >= record.crlNumber || last.thisUpdate >= record.thisUpdate)) throw new CaError('ERR_CRL_STALE', 'a newer CRL is stored already: build the next');
-      crls.set(record.issuerId, record);
+    saveCrl: async (current, event) => {
+      const key = scopeKey(current.issuerId, current.scope);
+      const last = crls.get(key);
+      if (last !== undefined && (last.current.crlNumber >= current.crlNumber || last.current.thisUpdate >= current.thisUpdate)) throw new CaError('ERR_CRL_STALE', 'a newer CRL is stored already: build the next');
+      const before = current.delta?.bases === 'first' ? undefined : last;
+      const bases = current.delta?.bases === 'moved' ? { base: before?.nextBase ?? current, nextBase: current } : { base: before?.base ?? current, nextBase: before?.nextBase ?? current };
+      crls.set(key, { current, ...bases });
       events.push(event);
+    },
+    dropCrl: async (issuerId, scope, event) => {
+      if (crls.delete(scopeKey(issuerId, scope))) events.push(event);
+    },
+    crlSeries: async (issuerId) => [...series.values()].filter((one) => one.issuerId === issuerId),
+    extendCrlSeries: async (one) => {
+      const key = `${one.issuerId}:${one.partitions}:${one.point}`;
+      const known = series.get(key);
+      if (known === undefined || known.until < one.until) series.set(key, one);
     },
     insertToken: async (token, event) => {
       tokens.set(token.secretHash, { ...token, spentAt: undefined });

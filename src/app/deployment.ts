@@ -130,6 +130,9 @@ export function authorityOptions(config: Config, store: Store, world: World): Au
     ocsp: ca.ocsp,
     requestExpiry: inSeconds(ca.requests.expiry),
     maxPendingRequests: ca.requests.maxPending,
+    crlLifetime: inSeconds(ca.crl.lifetime),
+    crlPartitions: ca.crl.partitions,
+    crlDeltaLifetime: ca.crl.delta ? inSeconds(ca.crl.deltaLifetime) : undefined,
   };
 }
 
@@ -163,6 +166,6 @@ async function readAuditSigner(config: Config, passphrase: string | undefined): 
 /** The CA writes lifetimes in seconds. */
 function inSeconds(millis: number): number {
   const seconds = Math.floor(millis / 1_000);
-  if (seconds < 1) throw new SallyportError('ERR_CONFIG_INVALID', `a certificate lifetime of ${formatDuration(millis)} is too short: one second is the least`);
+  if (seconds < 1) throw new SallyportError('ERR_CONFIG_INVALID', `a lifetime of ${formatDuration(millis)} is too short: one second is the least`);
   return seconds;
 }

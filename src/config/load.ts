@@ -116,6 +116,8 @@ function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly 
     if ('url' in upstream) for (const { key, message } of upstreamContradictions(upstream, config.gateway)) problem(['upstreams', name, ...key], message);
   }
   for (const { key, message } of trustContradictions(config.trust, config.trustDomain)) problem(['trust', ...key], message);
+  if (config.publicUrl === undefined && config.ca.crl.partitions > 1) problem(['ca', 'crl', 'partitions'], 'needs publicUrl: a certificate names the CRL that speaks about it by its address');
+  if (config.publicUrl === undefined && config.ca.crl.delta) problem(['ca', 'crl', 'delta'], 'needs publicUrl: a complete CRL names its delta CRL by its address');
   if (config.publicUrl !== undefined && config.gateway.public === false) problem(['publicUrl'], 'is set, but gateway.public is false: certificates would name an address where nothing answers');
   return problems;
 }

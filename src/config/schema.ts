@@ -80,6 +80,13 @@ const requests = z.strictObject({
   maxPending: count(1, 100_000).default(1_000).describe('Requests that may wait at once; more are refused'),
 });
 
+const crl = z.strictObject({
+  lifetime: duration().prefault('24h').describe('From thisUpdate to nextUpdate of a CRL; a new one comes at half of it, and after revocations'),
+  partitions: count(1, 256).refine((number) => (number & (number - 1)) === 0, 'must be a power of two').default(1).describe('CRLs over which the certificates of an issuing CA are spread by the last bits of their serials; more than one needs `publicUrl`. Certificates keep what they were issued with'),
+  delta: z.boolean('must be true or false').default(false).describe('Publish delta CRLs too, for verifiers that take them; needs `publicUrl`'),
+  deltaLifetime: duration().prefault('1h').describe('From thisUpdate to nextUpdate of a delta CRL'),
+});
+
 const ca = z.strictObject({
   keyAlgorithm: z.enum(keyAlgorithms, { error: `must be one of ${keyAlgorithms.join(', ')}` }).default('p256').describe('Keys made for agents and servers'),
   defaultTtl: duration().prefault('24h').describe('Lifetime of an agent certificate when none is asked for'),
@@ -87,6 +94,7 @@ const ca = z.strictObject({
   serverTtl: duration().prefault('90d').describe('Lifetime of the gateway\'s own certificate'),
   maxLivePerAgent: count(1, 1_000).default(2).describe('Live certificates one agent may hold; two, so that a renewal overlaps'),
   retireReplaced: z.union([z.literal('never'), duration()]).prefault('1h').describe('How long a certificate that was renewed is good beside its successor, from the first use of that one; then it is revoked as superseded. never: until it expires'),
+  crl: crl.prefault({}).describe('Revocation lists'),
   ocsp: z.boolean('must be true or false').default(true).describe('Answer OCSP requests at /ocsp of the public listener, and staple such answers to the gateway\'s own certificate'),
   requests: requests.prefault({}).describe('Certificates that a second person must approve'),
   profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe, server, short-lived and console-user'),
@@ -175,7 +183,7 @@ export function configKeysAt(path: readonly PropertyKey[]): readonly string[] {
   if (first === 'upstreams' && path[2] === 'credential') return Object.keys(credential.shape);
   if (first === 'upstreams') return [...Object.keys(commandUpstream.shape), ...Object.keys(urlUpstream.shape)];
   if (first === 'gateway') return Object.keys(second === 'limits' ? limits.shape : gateway.shape);
-  if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : second === 'requests' ? requests.shape : ca.shape);
+  if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : second === 'crl' ? crl.shape : second === 'requests' ? requests.shape : ca.shape);
   if (first === 'trust') return trustKeysAt(path.slice(2));
   if (first === 'audit') return Object.keys(audit.shape);
   return first === 'log' ? ['level'] : [];

@@ -124,7 +124,17 @@ export class BackupChecker {
         }
         return;
       }
+      case 'crl_part':
+        for (const row of rows) {
+          const [name, content] = [String(row[column('octets')]), row[column('content')]];
+          // Those of a large one are put together only when it is restored.
+          const alone = content instanceof Uint8Array && (name.endsWith(`-${content.length}`) || !name.includes('-'));
+          if (alone) this.#attempt(`crl_part ${name}`, () => { parseCrl(content); });
+        }
+        return;
       case 'crl':
+        // Of before there were parts.
+        if (column('der') === -1) return;
         for (const row of rows) {
           const der = row[column('der')];
           this.#attempt(`crl ${String(row[column('crl_number')])}`, () => {

@@ -1,5 +1,7 @@
 /** CRLs: those in the store, and those that others fetch. */
-import type { CaStore, IssuerName } from '../../ca/index.ts';
+import { crlPath, scopeName, wholeScope } from '../../ca/crl-scope.ts';
+import { namedScopes } from '../../ca/crl-series.ts';
+import type { CaStore, CrlScope, IssuerName } from '../../ca/index.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { parseCrl, verifyCrl } from '../../ca/x509/crl.ts';
 import type { Crl } from '../../ca/x509/crl.ts';
@@ -8,12 +10,26 @@ import { isWildcardHost } from '../config/listen-address.ts';
 import { attempt, fail, pass, skip, warn } from './check.ts';
 import type { Finding } from './check.ts';
 
-export const examineStoredCrl = async (store: Pick<CaStore, 'latestCrl'>, which: IssuerName, issuer: Certificate, now: () => Date): Promise<Finding> => {
-  const latest = await store.latestCrl(issuer.spkiHash);
-  if (latest === undefined) return fail('there is none', `sallyport crl --ca ${which} --publish`);
-  // Looked at after it was read: a gateway may have published it this very moment.
-  return examineCrl(latest.der, which, issuer, now());
+export const examineStoredCrls = async (store: Pick<CaStore, 'crlStates' | 'crlSeries' | 'latestCrl'>, which: IssuerName, issuer: Certificate, now: () => Date): Promise<Finding> => {
+  const next = `sallyport crl --ca ${which} --publish`;
+  const states = await store.crlStates(issuer.spkiHash);
+  const present = new Set(states.map(({ scope }) => scopeName(scope)));
+  const missing = namedScopes(await store.crlSeries(issuer.spkiHash), states, now()).find((scope) => !present.has(scopeName(scope)));
+  if (missing !== undefined) return fail(missing.partitions === 1 ? 'there is none' : `there is none of partition ${scopeName(missing)}`, next);
+  const findings: Finding[] = [];
+  for (const { scope } of states) {
+    const latest = await store.latestCrl(issuer.spkiHash, { scope });
+    // Looked at after it was read: a gateway may have published it this very moment.
+    const finding = latest === undefined ? fail('there is none', next) : await examineCrl(latest.der, which, issuer, now());
+    findings.push(scope.partitions === 1 ? finding : { ...finding, detail: `partition ${scopeName(scope)}: ${finding.detail}` });
+  }
+  const [first, ...more] = findings;
+  if (first === undefined) return fail('there is none', next);
+  const revoked = states.reduce((sum, { entries }) => sum + entries, 0);
+  return worstOf(findings) ?? (more.length === 0 ? first : pass(`${findings.length} of them, ${revoked} revoked, until ${new Date(Math.min(...states.map(({ nextUpdate }) => nextUpdate.getTime()))).toISOString()}`));
 };
+
+const worstOf = <F extends Finding>(findings: readonly F[]): F | undefined => findings.find(({ outcome }) => outcome === 'fail') ?? findings.find(({ outcome }) => outcome === 'warn');
 
 export const examineCrl = (der: Uint8Array, which: IssuerName, issuer: Certificate, now: Date): Promise<Finding> =>
   attempt(() => {
@@ -36,21 +52,26 @@ export interface PublishedOptions {
   /** Base URL; undefined when the public listener is off, or its address is not known. */
   readonly baseUrl: string | undefined;
   readonly issuers: ReadonlyMap<IssuerName, Certificate>;
+  /** Which CRLs each has. Default: one of everything. */
+  readonly scopes?: ReadonlyMap<IssuerName, readonly CrlScope[]>;
   readonly now: () => Date;
   readonly timeoutMs: number;
 }
 
 /** As relying parties elsewhere get them. */
-export const examinePublishedCrls = async ({ baseUrl, issuers, now, timeoutMs }: PublishedOptions): Promise<Finding> => {
+export const examinePublishedCrls = async ({ baseUrl, issuers, scopes, now, timeoutMs }: PublishedOptions): Promise<Finding> => {
   if (baseUrl === undefined) return skip('there is no public listener');
   const findings = await Promise.all(
-    [...issuers].map(async ([which, issuer]): Promise<Finding & { readonly url: string }> => {
-      const url = `${baseUrl}/crl/${which}.crl`;
-      return { url, ...(await fetched(url, timeoutMs, async (der) => examineCrl(der, which, issuer, now()))) };
-    }),
+    [...issuers]
+      .flatMap(([which, issuer]) => (scopes?.get(which) ?? [wholeScope]).map((scope) => ({ which, issuer, scope })))
+      .map(async ({ which, issuer, scope }): Promise<Finding & { readonly url: string }> => {
+        const url = `${baseUrl}/crl/${crlPath(which, scope)}`;
+        return { url, ...(await fetched(url, timeoutMs, async (der) => examineCrl(der, which, issuer, now()))) };
+      }),
   );
-  const worst = findings.find(({ outcome }) => outcome === 'fail') ?? findings.find(({ outcome }) => outcome === 'warn');
-  return worst === undefined ? pass(findings.map(({ url }) => url).join(', ')) : { outcome: worst.outcome, detail: `${worst.url}: ${worst.detail}`, ...(worst.next === undefined ? {} : { next: worst.next }) };
+  const worst = worstOf(findings);
+  const shown = findings.length > 4 ? `${findings.slice(0, 3).map(({ url }) => url).join(', ')} and ${findings.length - 3} more` : findings.map(({ url }) => url).join(', ');
+  return worst === undefined ? pass(shown) : { outcome: worst.outcome, detail: `${worst.url}: ${worst.detail}`, ...(worst.next === undefined ? {} : { next: worst.next }) };
 };
 
 /** The address in certificates when there is one, since that is what others use. */

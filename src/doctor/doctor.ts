@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock, IssuerName, IssuerRole, Randomness } from '../../ca/index.ts';
+import type { Clock, CrlScope, IssuerName, IssuerRole, Randomness } from '../../ca/index.ts';
 import { certificateFile, firstList, keyFile, readHierarchyList } from '../../ca/hierarchy-files.ts';
 import { isTrusted } from '../../ca/issuer.ts';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
@@ -19,7 +19,7 @@ import { codeOf, SallyportError } from '../errors.ts';
 import type { Store } from '../store/store.ts';
 import { attempt, checkIds, checkOf, fail, failedWith, pass, skip, warn } from './check.ts';
 import type { Check, CheckId, Finding } from './check.ts';
-import { examinePublishedCrls, examineStoredCrl, publicBaseUrl } from './crls.ts';
+import { examinePublishedCrls, examineStoredCrls, publicBaseUrl } from './crls.ts';
 import { approach } from './encounter.ts';
 import type { Encounter, Target } from './encounter.ts';
 import { examineAudit } from './evidence.ts';
@@ -87,11 +87,14 @@ export const runDoctor = async (options: DoctorOptions): Promise<DoctorReport> =
     const publicUrl = options.publicUrl ?? publicBaseUrl(config);
     const running = first !== undefined && first.verdict.kind !== 'unreachable';
     const ours = running && findings.get('gateway')?.outcome !== 'fail';
-    await note('publishedCrls', () => {
+    await note('publishedCrls', async () => {
       if (!running) return skip('the gateway is not running');
       const issuers = new Map(certificates.trusted.flatMap(({ name, certificate }) => (certificate === undefined ? [] : [[name, certificate] as const])));
       if (issuers.size < certificates.trusted.length) return skip('the CA certificates cannot be read');
-      return examinePublishedCrls({ baseUrl: publicUrl, issuers, now: () => options.clock.now(), timeoutMs });
+      const scopes = new Map<string, readonly CrlScope[]>();
+      const { store } = opened;
+      if (store !== undefined) for (const [name, { spkiHash }] of issuers) scopes.set(name, (await store.ca.crlStates(spkiHash)).map(({ scope }) => scope));
+      return examinePublishedCrls({ baseUrl: publicUrl, issuers, scopes, now: () => options.clock.now(), timeoutMs });
     });
     if (first === undefined || !ours) for (const id of gateChecks) findings.set(id, skip(running ? 'what answers is not this gateway' : 'the gateway is not running'));
     else {
@@ -189,7 +192,7 @@ const storeChecks = (store: Store | undefined, { trusted }: CertificateFiles, { 
   if (store === undefined) return [['issuingCrl', unreachable], ['rootCrl', unreachable], ['audit', unreachable]];
   const crl = (which: IssuerRole) => async (): Promise<Finding> => {
     const findings = await Promise.all(
-      trusted.filter(({ role }) => role === which).map(({ name, certificate }) => (certificate === undefined ? skip(`certs/${name}.cert.pem cannot be read`) : examineStoredCrl(store.ca, name, certificate, () => clock.now()))),
+      trusted.filter(({ role }) => role === which).map(({ name, certificate }) => (certificate === undefined ? skip(`certs/${name}.cert.pem cannot be read`) : examineStoredCrls(store.ca, name, certificate, () => clock.now()))),
     );
     return ['fail', 'warn', 'skip'].map((outcome) => findings.find((each) => each.outcome === outcome)).find((finding) => finding !== undefined) ?? pass(findings.map(({ detail }) => detail).join('; '));
   };

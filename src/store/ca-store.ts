@@ -1,21 +1,19 @@
 /** The CA's memory (`CaStore` of ca/ports.ts), on either database. */
-import type { Kysely } from 'kysely';
-import { CaError } from '../../ca/errors.ts';
 import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
 import { createIntentBatch, createIssuedBatch, noIntent } from './issuance-batches.ts';
 import { certificatePages, matching, recordOfRow, textList } from './certificate-rows.ts';
 import { changeRequest, expireRequests, findRequests, insertRequest, unspendableBecause } from './certificate-requests.ts';
-import type { Database } from './database.ts';
-import { releaseCertificates, revokedPages, revokeCertificates } from './revocations.ts';
-import type { Schema, TokenTable } from './schema.ts';
+import { createCrlStore } from './crls.ts';
+import type { Database, Reading } from './database.ts';
+import { releaseCertificates, revokedPages, revokedText, revokeCertificates } from './revocations.ts';
+import type { TokenTable } from './schema.ts';
 import { deleteSuccessions, noteFirstUse, readSuccessions } from './successions.ts';
-import { Refusal } from './write-queue.ts';
 import type { WriteQueue } from './write-queue.ts';
 
 const defaultLimit = 1_000;
 
 export const createCaStore = (database: Database, queue: WriteQueue): CaStore => {
-  const reading = async <T>(read: (db: Kysely<Schema>) => Promise<T>): Promise<T> => {
+  const reading: Reading = async (read) => {
     try {
       return await read(database.read);
     } catch (error) {
@@ -89,6 +87,8 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
 
     revokedSerials: (issuerId, options) => revokedPages(reading, issuerId, options?.pageSize),
 
+    revokedText: (issuerId, options) => revokedText(reading, database.kind, { issuerId, ...options }),
+
     markSeen: async (key, at) => {
       const known = await reading((db) =>
         db.selectFrom('certificate').select('first_seen_at').where('issuer_id', '=', key.issuerId).where('serial', '=', key.serial).executeTakeFirst(),
@@ -103,49 +103,13 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
       if (keys.length > 0) await queue.run((change) => deleteSuccessions(change, keys));
     },
 
-    latestCrl: (issuerId) =>
-      reading(async (db) => {
-        const row = await db.selectFrom('crl').selectAll().where('issuer_id', '=', issuerId).executeTakeFirst();
-        return (
-          row && {
-            issuerId,
-            crlNumber: BigInt(row.crl_number),
-            thisUpdate: new Date(row.this_update),
-            nextUpdate: new Date(row.next_update),
-            entries: row.entries,
-            der: row.der,
-          }
-        );
-      }),
-
     crlNumberFloor: () =>
       reading(async (db) => {
         const row = await db.selectFrom('restoration').select('crl_number_floor').orderBy('restored_at', 'desc').limit(1).executeTakeFirst();
         return BigInt(row?.crl_number_floor ?? 0);
       }),
 
-    saveCrl: (crl, event) =>
-      queue.run(async ({ tx, record }) => {
-        const latest = await tx.selectFrom('crl').select(['crl_number', 'this_update']).where('issuer_id', '=', crl.issuerId).executeTakeFirst();
-        // RFC 5280 §5.2.3: CRL numbers increase; relying parties that cache by thisUpdate need that to increase too.
-        if (latest !== undefined && (crl.crlNumber <= BigInt(latest.crl_number) || crl.thisUpdate.getTime() <= latest.this_update)) {
-          const facts = { issuer: crl.issuerId, crlNumber: String(crl.crlNumber), stored: latest.crl_number };
-          throw new Refusal(new CaError('ERR_CRL_STALE', 'a CRL with this number or a later time is stored already; build the next one', { facts }));
-        }
-        const row = {
-          crl_number: String(crl.crlNumber),
-          this_update: crl.thisUpdate.getTime(),
-          next_update: crl.nextUpdate.getTime(),
-          entries: crl.entries,
-          der: crl.der,
-        };
-        await tx
-          .insertInto('crl')
-          .values({ issuer_id: crl.issuerId, ...row })
-          .onConflict((on) => on.column('issuer_id').doUpdateSet(row))
-          .execute();
-        record(event);
-      }),
+    ...createCrlStore(reading, queue),
 
     insertToken: (token, event) =>
       queue.run(async ({ tx, record }) => {

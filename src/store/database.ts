@@ -13,6 +13,9 @@ export interface Failure {
   readonly general: boolean;
 }
 
+/** A read whose failures are explained. */
+export type Reading = <T>(read: (db: Kysely<Schema>) => Promise<T>) => Promise<T>;
+
 export interface Database {
   readonly kind: StoreKind;
   /** Sees committed rows only. */

@@ -113,6 +113,31 @@ const migrations: readonly Migration[] = [
       'CREATE INDEX certificate_by_agent ON certificate (agent, not_after)',
     ],
   },
+  {
+    name: 'CRLs by partition, delta CRLs',
+    statements: ({ integer, text, bytes, table }) => [
+      'ALTER TABLE crl RENAME TO crl_whole',
+      `CREATE TABLE crl (
+        issuer_id ${text} NOT NULL, partitions ${integer} NOT NULL, partition ${integer} NOT NULL, crl_number ${text} NOT NULL,
+        this_update ${integer} NOT NULL, next_update ${integer} NOT NULL, entries ${integer} NOT NULL, octets ${text} NOT NULL,
+        delta_octets ${text}, delta_entries ${integer}, delta_next_update ${integer}, base_octets ${text}, base_number ${text},
+        next_base_octets ${text}, next_base_number ${text}, next_base_this_update ${integer},
+        PRIMARY KEY (issuer_id, partitions, partition))${table}`,
+      `CREATE TABLE crl_part (
+        issuer_id ${text} NOT NULL, partitions ${integer} NOT NULL, partition ${integer} NOT NULL, octets ${text} NOT NULL,
+        part ${integer} NOT NULL, content ${bytes} NOT NULL,
+        PRIMARY KEY (issuer_id, partitions, partition, octets, part))${table}`,
+      `INSERT INTO crl (issuer_id, partitions, partition, crl_number, this_update, next_update, entries, octets)
+        SELECT issuer_id, 1, 0, crl_number, this_update, next_update, entries, crl_number FROM crl_whole`,
+      'INSERT INTO crl_part (issuer_id, partitions, partition, octets, part, content) SELECT issuer_id, 1, 0, crl_number, 0, der FROM crl_whole',
+      'DROP TABLE crl_whole',
+      `CREATE TABLE crl_series (
+        issuer_id ${text} NOT NULL, partitions ${integer} NOT NULL, point ${text} NOT NULL, until ${integer} NOT NULL,
+        PRIMARY KEY (issuer_id, partitions, point))${table}`,
+      // What was issued before has one CRL.
+      "INSERT INTO crl_series (issuer_id, partitions, point, until) SELECT issuer_id, 1, '', max(not_after) FROM certificate GROUP BY issuer_id",
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;

@@ -35,15 +35,44 @@ export interface SuccessionTable {
   readonly seen_at: number;
 }
 
-/** One row per issuer: the latest complete CRL. */
+/** One row per issuer and scope: the latest complete CRL, and what belongs to its delta CRL. */
 export interface CrlTable {
   readonly issuer_id: string;
+  readonly partitions: number;
+  readonly partition: number;
   /** Decimal text: CRL numbers have up to 20 octets. */
   readonly crl_number: string;
   readonly this_update: number;
   readonly next_update: number;
   readonly entries: number;
-  readonly der: Uint8Array;
+  /** Names of octets in `crl_part`. */
+  readonly octets: string;
+  readonly delta_octets: string | null;
+  readonly delta_entries: number | null;
+  readonly delta_next_update: number | null;
+  readonly base_octets: string | null;
+  readonly base_number: string | null;
+  readonly next_base_octets: string | null;
+  readonly next_base_number: string | null;
+  readonly next_base_this_update: number | null;
+}
+
+/** CRLs in parts, so that none of the statements for a large one takes long. */
+export interface CrlPartTable {
+  readonly issuer_id: string;
+  readonly partitions: number;
+  readonly partition: number;
+  /** SHA-256 of the last octets, signature included, and the length. */
+  readonly octets: string;
+  readonly part: number;
+  readonly content: Uint8Array;
+}
+
+export interface CrlSeriesTable {
+  readonly issuer_id: string;
+  readonly partitions: number;
+  readonly point: string;
+  readonly until: number;
 }
 
 export interface TokenTable {
@@ -157,6 +186,8 @@ export interface Schema {
   certificate: CertificateTable;
   succession: SuccessionTable;
   crl: CrlTable;
+  crl_part: CrlPartTable;
+  crl_series: CrlSeriesTable;
   enrollment_token: TokenTable;
   certificate_request: RequestTable;
   audit_entry: AuditEntryTable;

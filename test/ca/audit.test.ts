@@ -83,7 +83,7 @@ const audit = async (damage: Damage = () => {}, options: Partial<AuthorityAuditO
   try {
     return await auditStore(copy, options, wrap);
   } finally {
-    for (const table of ['certificate', 'crl']) database.exec(`DELETE FROM ${table}; INSERT INTO ${table} SELECT * FROM pristine.${table}`);
+    for (const table of ['certificate', 'crl', 'crl_part']) database.exec(`DELETE FROM ${table}; INSERT INTO ${table} SELECT * FROM pristine.${table}`);
   }
 };
 
@@ -354,7 +354,7 @@ describe('a CRL', () => {
   });
 
   it('that cannot be read is named', async () => {
-    expect((await audit(sql("UPDATE crl SET der = x'3000' WHERE issuer_id = ?", issuing()))).codes).toEqual(['crlUnreadable -']);
+    expect((await audit(sql("UPDATE crl_part SET content = x'3000' WHERE issuer_id = ?", issuing()))).codes).toEqual(['crlUnreadable -']);
   });
 
   it('whose row says something else is named, with what', async () => {
@@ -366,7 +366,7 @@ describe('a CRL', () => {
     const current = await fixture.authority.currentCrl('issuing');
     const der = Uint8Array.from(current.der);
     der[der.length - 1] = (der.at(-1) ?? 0) ^ 1;
-    const { findings } = await audit(sql('UPDATE crl SET der = ? WHERE issuer_id = ?', der, issuing()));
+    const { findings } = await audit(sql('UPDATE crl_part SET content = ? WHERE issuer_id = ?', der, issuing()));
     expect(findings).toMatchObject([{ code: 'crlUnusable', message: expect.stringContaining('is not signed by its issuer') as string }]);
   });
 
@@ -408,7 +408,11 @@ describe('a CRL', () => {
     const { thisUpdate, nextUpdate, crlNumber } = current;
     const tbs = encodeTbsCrl({ issuerName: certificate.subjectNameDer, signatureAlgorithm: algorithm, thisUpdate, nextUpdate, crlNumber, authorityKeyIdentifier: keyIdentifierOf(certificate.spki), entries });
     const der = assembleSigned(tbs, algorithm, await signer.sign(tbs));
-    expect((await audit(sql('UPDATE crl SET der = ?, entries = 3 WHERE issuer_id = ?', der, issuing()))).codes).toContain('crlUnordered -');
+    const damage: Damage = (into) => {
+      sql("UPDATE crl SET octets = 'other', entries = 3 WHERE issuer_id = ?", issuing())(into);
+      sql("UPDATE crl_part SET octets = 'other', content = ? WHERE issuer_id = ?", der, issuing())(into);
+    };
+    expect((await audit(damage)).codes).toContain('crlUnordered -');
   });
 });
 

@@ -7,8 +7,8 @@ import { readEvent } from '../../src/audit/entry.ts';
 import { verifyStore } from '../../src/audit/verify.ts';
 import { waitUntilApplied } from '../../src/store/changes.ts';
 import type { Change } from '../../src/store/changes.ts';
-import { schemaVersion } from '../../src/store/migrations.ts';
 import { openStore } from '../../src/store/open-store.ts';
+import { schemaVersion } from '../../src/store/migrations.ts';
 import type { Store } from '../../src/store/store.ts';
 import { aToken, anEvent, anIntent, issue, issuedOf, issuerId, later, noon, revokedEvent } from '../support/records.ts';
 
@@ -309,12 +309,19 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         expect(pages.map((page) => page.length)).toEqual([10, 10, 5]);
         expect(pages.flat().map(({ serial }) => serial)).toEqual(intents.map(({ serial }) => serial).sort());
         expect(pages[0]?.[0]).toMatchObject({ issuerId, revokedAt: later(1), reason: 'superseded', notAfter: later(86_400) });
+        const text = async (options?: { pageSize?: number; endings?: readonly string[] }) => (await collected(store.ca.revokedText(issuerId, options))).join('').split(';').slice(0, -1);
+        const lines = intents.map(({ serial }) => `${serial},${later(1).getTime() / 1_000},superseded,${later(86_400).getTime() / 1_000}`).sort();
+        expect(await text()).toEqual(lines);
+        expect(await text({ pageSize: 10 })).toEqual(lines);
+        const ends = intents.slice(0, 2).map(({ serial }) => serial.slice(-2));
+        expect(await text({ pageSize: 1, endings: ends })).toEqual(lines.filter((line) => ends.includes(line.slice(0, line.indexOf(',')).slice(-2))));
         for await (const page of store.ca.revokedSerials('ee'.repeat(32))) expect(page).toEqual('nothing');
       });
     });
 
     describe('CRLs and tokens', () => {
-      const crl = (crlNumber: bigint, thisUpdate: Date) => ({ issuerId, crlNumber, thisUpdate, nextUpdate: later(86_400), entries: 3, der: Uint8Array.of(1, 2, 3) });
+      const scope = { partitions: 1, partition: 0 };
+      const crl = (crlNumber: bigint, thisUpdate: Date) => ({ issuerId, scope, crlNumber, thisUpdate, nextUpdate: later(86_400), entries: 3, der: Uint8Array.of(1, 2, 3) });
 
       it('keeps the latest CRL, and refuses one whose number or time does not increase', async () => {
         const store = await open();
@@ -327,8 +334,50 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         await store.ca.saveCrl(crl(large + 1n, later(2)), anEvent());
         const { der, ...latest } = (await store.ca.latestCrl(issuerId)) ?? { der: undefined };
         expect([...(der ?? [])]).toEqual([1, 2, 3]);
-        expect(latest).toEqual({ issuerId, crlNumber: large + 1n, thisUpdate: later(2), nextUpdate: later(86_400), entries: 3 });
+        expect(latest).toEqual({ issuerId, scope, crlNumber: large + 1n, thisUpdate: later(2), nextUpdate: later(86_400), entries: 3 });
         expect(await store.audit.size()).toBe(2);
+      });
+
+      it('keeps large CRLs by scope, delta CRLs with them, and what the deltas start from', async () => {
+        const store = await open();
+        const state = { nextUpdate: later(86_400), entries: 3, issuerId };
+        // Longer than one part.
+        const octets = (fill: number, length = 1_200_000) => new Uint8Array(length).fill(fill);
+        const part = { partitions: 16, partition: 15 };
+        const publish = async (number: number, scope = part, bases?: 'first' | 'moved' | 'kept') => {
+          const delta = bases === undefined ? {} : { delta: { baseCrlNumber: 1n, nextUpdate: later(3_600), entries: 1, der: octets(100 + number, 5), bases } };
+          await store.ca.saveCrl({ ...state, scope, crlNumber: BigInt(number), thisUpdate: later(number), der: octets(number), ...delta }, anEvent());
+        };
+        const numbers = async (kind: 'complete' | 'delta' | 'base' | 'nextBase') => {
+          const found = await store.ca.latestCrl(issuerId, { scope: part, kind });
+          return found && [Number(found.crlNumber), found.der[0], found.der.length];
+        };
+        await publish(1, part, 'first');
+        await publish(7, { partitions: 1, partition: 0 });
+        expect([await numbers('complete'), await numbers('delta'), await numbers('base'), await numbers('nextBase')]).toEqual([[1, 1, 1_200_000], [1, 101, 5], [1, 1, 1_200_000], [1, 1, 1_200_000]]);
+        await publish(2, part, 'kept');
+        await publish(3, part, 'moved');
+        await publish(4, part, 'kept');
+        expect([await numbers('complete'), await numbers('delta'), await numbers('base'), await numbers('nextBase')]).toEqual([[4, 4, 1_200_000], [4, 104, 5], [1, 1, 1_200_000], [3, 3, 1_200_000]]);
+        await publish(5, part, 'moved');
+        expect([await numbers('base'), await numbers('nextBase')]).toEqual([[3, 3, 1_200_000], [5, 5, 1_200_000]]);
+        expect((await store.ca.crlStates(issuerId)).map(({ scope, crlNumber, delta }) => [scope.partitions, scope.partition, crlNumber, delta?.baseCrlNumber, delta?.nextBaseThisUpdate])).toEqual([
+          [1, 0, 7n, undefined, undefined],
+          [16, 15, 5n, 3n, later(5)],
+        ]);
+        await publish(6);
+        expect([await numbers('complete'), await numbers('delta'), await numbers('base')]).toEqual([[6, 6, 1_200_000], undefined, undefined]);
+        await store.ca.dropCrl(issuerId, part, anEvent());
+        expect(await numbers('complete')).toBeUndefined();
+        expect(await store.ca.crlStates('ee'.repeat(32))).toEqual([]);
+      });
+
+      it('remembers for how long certificates name a place for CRLs', async () => {
+        const store = await open();
+        const series = { issuerId, partitions: 4, point: 'http://pki.test/crl/issuing/4' };
+        for (const until of [later(10), later(30), later(20)]) await store.ca.extendCrlSeries({ ...series, until });
+        expect(await store.ca.crlSeries(issuerId)).toEqual([{ ...series, until: later(30) }]);
+        expect(await store.ca.crlSeries('ee'.repeat(32))).toEqual([]);
       });
 
       it('spends a token once, however many ask at the same time', async () => {
@@ -526,5 +575,11 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
 const signer = createCheckpointSigner({ origin: 'acme/audit', privateKey: generateKeyPairSync('ed25519').privateKey });
 
 /** Octets compare equal whether they are a Buffer or a Uint8Array. */
+const collected = async (pages: AsyncIterable<string>): Promise<readonly string[]> => {
+  const all: string[] = [];
+  for await (const page of pages) all.push(page);
+  return all;
+};
+
 const plain = (value: object | undefined): object =>
   Object.fromEntries(Object.entries(value ?? {}).map(([key, member]) => [key, member instanceof Uint8Array ? [...member] : member]));

@@ -5,9 +5,9 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CrlRecord } from '../../ca/ports.ts';
+import type { CrlRecord, CrlState } from '../../ca/ports.ts';
 import { createCheckpointSigner } from '../../src/audit/checkpoint.ts';
-import { examineCrl, examinePublishedCrls, examineStoredCrl, publicBaseUrl } from '../../src/doctor/crls.ts';
+import { examineCrl, examinePublishedCrls, examineStoredCrls, publicBaseUrl } from '../../src/doctor/crls.ts';
 import { examineAudit } from '../../src/doctor/evidence.ts';
 import { examineKeyModes, examineLife, examineWriters } from '../../src/doctor/files.ts';
 import { examineConfiguration, examinePolicy } from '../../src/doctor/rules.ts';
@@ -97,10 +97,11 @@ describe('CRLs', () => {
   const now = new Date();
   const at = (ms: number) => new Date(Math.floor((now.getTime() + ms) / 1_000) * 1_000);
   const crl = (from: number, to: number, ca = pki.issuing) => ca.crl({ entries: [], crlNumber: 7, thisUpdate: at(from), nextUpdate: at(to) });
-  const store = (der: Uint8Array | undefined) => ({ latestCrl: async () => (der === undefined ? undefined : ({ der } as CrlRecord)) });
+  const scope = { partitions: 1, partition: 0 };
+  const store = (der: Uint8Array | undefined) => ({ crlStates: async () => (der === undefined ? [] : [{ scope } as CrlState]), crlSeries: async () => [], latestCrl: async () => (der === undefined ? undefined : ({ der } as CrlRecord)) });
 
   it('passes fresh ones, warns at three quarters of their life, and fails stale, forged, foreign and missing ones', async () => {
-    const outcomeOf = async (der: Uint8Array | undefined) => (await examineStoredCrl(store(der), 'issuing', pki.issuing.certificate, () => now)).outcome;
+    const outcomeOf = async (der: Uint8Array | undefined) => (await examineStoredCrls(store(der), 'issuing', pki.issuing.certificate, () => now)).outcome;
     expect(await outcomeOf(crl(-60_000, dayMs))).toBe('pass');
     expect(await outcomeOf(crl(-74 * 60_000, 26 * 60_000))).toBe('pass');
     expect(await outcomeOf(crl(-76 * 60_000, 24 * 60_000))).toBe('warn');
@@ -110,7 +111,7 @@ describe('CRLs', () => {
     const forged = crl(-60_000, dayMs);
     forged[forged.length - 1] = (forged.at(-1) ?? 0) ^ 1;
     expect(await outcomeOf(forged)).toBe('fail');
-    expect(await examineStoredCrl(store(undefined), 'issuing', pki.issuing.certificate, () => now)).toEqual({ outcome: 'fail', detail: 'there is none', next: 'sallyport crl --ca issuing --publish' });
+    expect(await examineStoredCrls(store(undefined), 'issuing', pki.issuing.certificate, () => now)).toEqual({ outcome: 'fail', detail: 'there is none', next: 'sallyport crl --ca issuing --publish' });
     expect(await examineCrl(crl(-dayMs, -1_000), 'root', pki.issuing.certificate, now)).toEqual({
       outcome: 'fail',
       detail: 'the CRL is past its nextUpdate; publish or fetch a newer one',

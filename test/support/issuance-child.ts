@@ -30,7 +30,7 @@ const watchedStore = (store: CaStore): CaStore =>
   new Proxy(store, {
     get: (target, name, receiver) => {
       const member: unknown = Reflect.get(target, name, receiver);
-      if (typeof member !== 'function' || name === 'revokedSerials') return member;
+      if (typeof member !== 'function' || ['revokedSerials', 'revokedText', 'crlStates', 'crlSeries', 'extendCrlSeries'].includes(String(name))) return member;
       return async (...given: unknown[]): Promise<unknown> => {
         moment(`before ${String(name)}`);
         const result: unknown = await member.apply(target, given);

@@ -61,7 +61,7 @@ function conclusion(found: readonly Found[], certificate: Certificate): Certific
   const usable = found.filter(({ standing, elsewhere }) => standing.genuine && standing.current && elsewhere === undefined).map(({ crl }) => crl);
   const base = newest(usable.filter(({ baseCrlNumber }) => baseCrlNumber === undefined));
   if (base === undefined) return unlisted(found, certificate);
-  const delta = newest(usable.filter((crl) => isLaterDelta(crl, base)));
+  const delta = newest(usable.filter((crl) => isLaterDelta(crl, base) && isOfSameScope(crl, base)));
   const change = delta?.find(certificate.serial);
   // What a delta CRL takes off counts only where it belongs to the complete one; what it adds counts anyway.
   const held: RevokedEntry | undefined = change !== undefined && (change.reason !== undefined || completes(delta, base)) ? change : base.find(certificate.serial);
@@ -72,6 +72,11 @@ function conclusion(found: readonly Found[], certificate: Certificate): Certific
 
 function isLaterDelta(crl: Crl, base: Crl): boolean {
   return crl.baseCrlNumber !== undefined && (crl.crlNumber === undefined || base.crlNumber === undefined || base.crlNumber < crl.crlNumber);
+}
+
+/** RFC 5280 §5.2.4 (b): numbers of another scope count something else. */
+function isOfSameScope(delta: Crl, base: Crl): boolean {
+  return JSON.stringify(delta.issuingDistributionPoint) === JSON.stringify(base.issuingDistributionPoint);
 }
 
 /** RFC 5280 §5.2.4 (c): the complete CRL is at least as new as the one the changes start from. */
