@@ -85,4 +85,9 @@ export const suites: Readonly<Record<string, Suite>> = {
     about: '`npm run bench -- soak [seconds]`: memory, after garbage collection, and descriptors of the gateway\'s process before, after a fifth of the time and at the end, while clients of both eras come, call, listen, vanish and are refused as fast as they can, decisions going to the audit log. The last rows say how often.',
     load: () => import('./soak.ts'), limitSeconds: 1_200, alone: true,
   },
+  renewal: {
+    title: 'Renewal under calls',
+    about: '`npm run bench -- renewal [seconds]`: a hundred agents with certificates of 60 seconds, all enrolled within the same moments, call through bridges that renew them, while the gateway renews its own, which live as long; replaced certificates are retired after ten seconds. Agents, gateway (a process of its own) and MCP server share the machine.',
+    load: () => import('./renewal.ts'), limitSeconds: 1_200, alone: true,
+  },
 };
