@@ -120,6 +120,7 @@ export const answerOf = (record: CertificateIntent, der: Uint8Array, { hierarchy
     pem,
     chain: pem + pathAbove(hierarchy, issuer).pem,
     ca: rootsPem(hierarchy),
+    crossCertificates: hierarchy.crossCertificates.length === 0 ? undefined : hierarchy.crossCertificates.map((cross) => cross.pem).join(''),
     privateKey: undefined,
   };
 };

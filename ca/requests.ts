@@ -92,6 +92,8 @@ export interface IssuedCertificate extends CertificateKey {
   readonly chain: string;
   /** Every root to be trusted: what goes into `ca.pem`. */
   readonly ca: string;
+  /** What roots certified of one another, by which whoever knows one recognizes the others. Undefined while there is but one. */
+  readonly crossCertificates: string | undefined;
   /** Only when the CA made the key; it keeps no copy. */
   readonly privateKey: KeyObject | undefined;
 }

@@ -1,5 +1,5 @@
 import type { CertificateAuthority } from '../authority.ts';
-import { answer, answerError, readMembers, refuseMethod } from './json-exchange.ts';
+import { answer, answerError, crossed, readMembers, refuseMethod } from './json-exchange.ts';
 import type { PresentError } from './json-exchange.ts';
 
 export interface EnrollHandlerOptions {
@@ -11,7 +11,7 @@ export interface EnrollHandlerOptions {
   readonly present: PresentError;
 }
 
-/** `POST { token, csr }` → `{ certificate, ca, gateway, renewal }`, certificates in PEM. */
+/** `POST { token, csr }` → `{ certificate, ca, crossCertificates?, gateway, renewal }`, certificates in PEM. */
 export const createEnrollHandler =
   ({ authority, gateway, renewal, present }: EnrollHandlerOptions) =>
   async (request: Request, facts: { readonly address?: string | undefined } = {}): Promise<Response> => {
@@ -19,7 +19,7 @@ export const createEnrollHandler =
     try {
       const { token, csr } = await readMembers(request, ['token', 'csr']);
       const issued = await authority.enroll({ token, csr, address: facts.address });
-      return answer(200, { certificate: issued.chain, ca: issued.ca, gateway, renewal });
+      return answer(200, { certificate: issued.chain, ca: issued.ca, ...crossed(issued), gateway, renewal });
     } catch (error) {
       return answerError(error, present);
     }

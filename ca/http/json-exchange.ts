@@ -1,5 +1,6 @@
 /** JSON in, JSON out, for enrollment and renewal. */
 import { CaError } from '../errors.ts';
+import type { IssuedCertificate } from '../requests.ts';
 
 /** What a peer may learn of an error; the application's code table decides. */
 export type PresentError = (error: unknown) => { readonly status: number; readonly code: string; readonly message: string };
@@ -27,6 +28,9 @@ export const readMembers = async <Name extends string>(request: Request, names: 
 export const answer = (status: number, body: unknown): Response =>
   // Certificates are public, but nobody between should keep what belongs to one agent.
   new Response(`${JSON.stringify(body)}\n`, { status, headers: { 'content-type': 'application/json', 'cache-control': 'no-store' } });
+
+/** Left out while there is but one root. */
+export const crossed = ({ crossCertificates }: Pick<IssuedCertificate, 'crossCertificates'>): { readonly crossCertificates?: string } => (crossCertificates === undefined ? {} : { crossCertificates });
 
 export const answerError = (error: unknown, present: PresentError): Response => {
   const { status, code, message } = present(error);

@@ -15,7 +15,7 @@ export interface CertificateQuestion {
   readonly timeoutMs: number;
 }
 
-const answerSchema = z.object({ certificate: z.string(), ca: z.string(), gateway: z.url({ protocol: /^https$/u }).optional(), renewal: z.url({ protocol: /^https$/u }).optional() });
+const answerSchema = z.object({ certificate: z.string(), ca: z.string(), crossCertificates: z.string().optional(), gateway: z.url({ protocol: /^https$/u }).optional(), renewal: z.url({ protocol: /^https$/u }).optional() });
 
 /** Certificates in PEM, leaf first; none of it has been checked. */
 export type CertificateAnswer = z.infer<typeof answerSchema>;

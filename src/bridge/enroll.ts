@@ -14,6 +14,7 @@ import type { CertificateAnswer } from './certificate-request.ts';
 import { parseEnrollmentToken } from './enrollment-token.ts';
 import { explainFailure } from './explain.ts';
 import { certificatesOf, isIssuedBy, samePublicKey, serialOf } from './identity.ts';
+import { rootsAfter } from './root-bundle.ts';
 import { beginIdentity } from './identity-directory.ts';
 
 export type AgentKeyAlgorithm = 'p256' | 'p384' | 'ed25519' | 'rsa3072' | 'ml-dsa-65';
@@ -61,7 +62,7 @@ export async function enroll(options: EnrollOptions): Promise<EnrolledIdentity> 
     const answer = await requestCertificate({ url, what: 'enrollment', tls: { ca: root.toString() }, body: { token: options.token.trim(), csr }, timeoutMs });
     const leaf = checkAnswer(answer, key, root, (options.clock ?? systemClock).now());
     const name = commonNameOf(leaf) ?? leaf.subjectAltName?.replace(/^URI:/u, '') ?? serialOf(leaf);
-    await draft.commit({ name, certificatePem: answer.certificate, caPem: root.toString(), gateway: answer.gateway, renewal: answer.renewal });
+    await draft.commit({ name, certificatePem: answer.certificate, caPem: rootsAfter(answer, [root], (options.clock ?? systemClock).now()).join(''), gateway: answer.gateway, renewal: answer.renewal });
     return {
       name,
       directory: resolve(options.out),

@@ -13,6 +13,7 @@ import { certificatesOf, isIssuedBy, samePublicKey, serialOf } from './identity.
 import type { Identity } from './identity.ts';
 import { keyPemOf } from './identity-directory.ts';
 import { createIdentityFetch } from './identity-fetch.ts';
+import { rootsAfter } from './root-bundle.ts';
 import type { PairTexts, RenewalStore } from './renewal-store.ts';
 
 export interface RenewOptions {
@@ -80,8 +81,9 @@ async function issuedSuccessor(options: RenewOptions): Promise<Successor> {
   const { identity, store, clock, timeoutMs, passphrase } = options;
   const key = options.key === 'same' ? identity.key : await generatePrivateKey(keyAlgorithmOf(identity.key));
   const csr = encodePem('CERTIFICATE REQUEST', createCsr(key));
-  const { certificate } = await requestCertificate({ url: new URL(identity.renewal ?? ''), what: 'renewal', tls: tlsOf(identity), body: { csr }, timeoutMs });
-  const texts: PairTexts = { key: keyPemOf(key, (await store.keyIsEncrypted()) ? passphrase : undefined), certificate, ca: identity.roots.map((root) => encodePem('CERTIFICATE', root.raw)).join('') };
+  const answer = await requestCertificate({ url: new URL(identity.renewal ?? ''), what: 'renewal', tls: tlsOf(identity), body: { csr }, timeoutMs });
+  const roots = rootsAfter(answer, identity.roots, clock.now());
+  const texts: PairTexts = { key: keyPemOf(key, (await store.keyIsEncrypted()) ? passphrase : undefined), certificate: answer.certificate, ca: roots.map((root) => encodePem('CERTIFICATE', root.raw)).join('') };
   const successor = acceptable(texts, identity, { key, now: clock.now() });
   return { id: await store.keepWaiting(texts), identity: successor };
 }
@@ -125,7 +127,7 @@ function acceptable(texts: PairTexts, identity: Identity, { key, now }: { readon
   if (leaf.validFromDate < identity.notBefore || leaf.validToDate <= identity.notAfter) throw unacceptable('does not last longer than the one in use');
   if (now < leaf.validFromDate || now > leaf.validToDate) throw unacceptable(`is valid from ${leaf.validFromDate.toISOString()} to ${leaf.validToDate.toISOString()}, and it is ${now.toISOString()} here: set the clock of this machine, as it`);
   if (!reachesRoot(path, identity.roots)) throw unacceptable('does not come from the CA of this identity');
-  return { ...identity, key, leaf, intermediates, serial: serialOf(leaf), thumbprint: createHash('sha256').update(leaf.raw).digest('hex'), notBefore: leaf.validFromDate, notAfter: leaf.validToDate };
+  return { ...identity, key, leaf, intermediates, roots: certificatesOf(texts.ca), serial: serialOf(leaf), thumbprint: createHash('sha256').update(leaf.raw).digest('hex'), notBefore: leaf.validFromDate, notAfter: leaf.validToDate };
 }
 
 /** Each certificate signed by the next, the last by a root that was trusted before. */
