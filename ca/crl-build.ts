@@ -32,6 +32,8 @@ export interface CrlPlan {
 export interface DeltaPlan {
   /** DER of the complete CRL to start from; undefined for the first, which starts from the one it comes with. */
   readonly base: Uint8Array | undefined;
+  /** DER of the delta CRL that is to be replaced. */
+  readonly previous: Uint8Array | undefined;
   readonly nextUpdate: Date;
   readonly bases: 'first' | 'moved' | 'kept';
   /** Where it is found, for freshestCRL. */
@@ -111,7 +113,8 @@ export class CrlBuild {
     return built;
   }
 
-  async #sign({ plan, entries }: Draft, world: CrlWorld): Promise<BuiltCrl> {
+  async #sign(draft: Draft, world: CrlWorld): Promise<BuiltCrl> {
+    const { plan, entries } = draft;
     const { scope, thisUpdate, crlNumber, delta } = plan;
     const fields = {
       issuerName: this.#issuer.subjectNameDer,
@@ -134,10 +137,14 @@ export class CrlBuild {
     const base = delta.base === undefined ? undefined : readCrlList(delta.base);
     const baseCrlNumber = base?.crlNumber ?? crlNumber;
     const changes = base === undefined ? new CrlEntryBuffer() : changesSince(base, entries.octets());
+    if (base !== undefined) for (const [serial, revokedAt] of draft.liftedSince(base)) changes.addAt(serial, revokedAt, 'removeFromCRL');
     const deltaDer = await signed(encodeTbsCrl({ ...fields, nextUpdate: delta.nextUpdate, entries: changes, baseCrlNumber }), changes.count);
     return { scope, entries: entries.count, der, delta: { baseCrlNumber, entries: changes.count, der: deltaDer } };
   }
 }
+
+/** A revocation that is younger than a CRL by its date may be on it all the same. */
+const clockSlackSeconds = 60;
 
 /** A CRL in the making, beside the one it is to replace: both lists are in order of serials. */
 class Draft {
@@ -180,6 +187,22 @@ class Draft {
       this.#advance();
     }
     return this.#gone;
+  }
+
+  /**
+   * RFC 5280 §5.2.4: on no list now, and not on the base, but on a complete CRL between the two, from
+   * which somebody may start. Serials with the moment of the revocation.
+   */
+  liftedSince(base: CrlList): ReadonlyMap<SerialHex, number> {
+    const lifted = new Map<SerialHex, number>();
+    const since = base.thisUpdate.getTime() / 1_000 - clockSlackSeconds;
+    for (const { serial, revokedAt } of this.#gone) if (revokedAt >= since) lifted.set(serial, revokedAt);
+    const before = this.plan.delta?.previous === undefined ? undefined : readCrlList(this.plan.delta.previous).entries();
+    while (before?.next() === true) if (before.reason === undefined && before.revokedAt >= since) lifted.set(serialAt(before), before.revokedAt);
+    if (lifted.size === 0) return lifted;
+    const octets = this.entries.octets();
+    for (const cursor of [base.entries(), new CrlEntryCursor(octets, { start: 0, end: octets.length, version: 2 })]) while (cursor.next()) lifted.delete(serialAt(cursor));
+    return lifted;
   }
 
   get wanted(): boolean {

@@ -196,10 +196,12 @@ export class CrlPublisher {
 
   async #plan({ live: { scope, points }, when }: Wanted, state: CrlState | undefined, thisUpdate: Date): Promise<CrlPlan> {
     const { issuer, store, lifetimeSeconds, deltaLifetimeSeconds } = this.#options;
-    const octets = async (kind: 'complete' | 'base'): Promise<Uint8Array | undefined> => (state === undefined ? undefined : (await store.latestCrl(issuer.id, { scope, kind }))?.der);
+    const octets = async (kind: 'complete' | 'delta' | 'base' | 'nextBase'): Promise<Uint8Array | undefined> => (state === undefined ? undefined : (await store.latestCrl(issuer.id, { scope, kind }))?.der);
     const after = (seconds: number): Date => new Date(thisUpdate.getTime() + seconds * 1_000);
     // RFC 5280 §5.2.3: never a number twice, not even after the store went back to an older backup.
     const taken = [state?.crlNumber ?? 0n, (await this.#files?.numberOf(scope)) ?? 0n, await store.crlNumberFloor()];
+    // Every complete CRL that is still fresh is then as new as the one that deltas start from, so that it can be brought up to date.
+    const moved = state?.delta !== undefined && state.delta.nextBaseThisUpdate.getTime() + lifetimeSeconds * 1_000 <= thisUpdate.getTime();
     const last = state === undefined ? undefined : state.thisUpdate.getTime() / 1_000;
     return {
       scope,
@@ -215,9 +217,10 @@ export class CrlPublisher {
         deltaLifetimeSeconds === undefined
           ? undefined
           : {
-              base: state?.delta === undefined ? undefined : await octets('base'),
+              base: state?.delta === undefined ? undefined : await octets(moved ? 'nextBase' : 'base'),
+              previous: state?.delta === undefined ? undefined : await octets('delta'),
               nextUpdate: after(Math.min(deltaLifetimeSeconds, lifetimeSeconds)),
-              bases: state?.delta === undefined ? 'first' : state.delta.nextBaseThisUpdate.getTime() + lifetimeSeconds * 500 <= thisUpdate.getTime() ? 'moved' : 'kept',
+              bases: state?.delta === undefined ? 'first' : moved ? 'moved' : 'kept',
               points: this.#deltaPoints(scope, points),
             },
     };

@@ -184,7 +184,7 @@ export interface CrlPublication extends CrlRecord {
     readonly der: Uint8Array;
     /**
      * Two complete CRLs are kept for deltas: the one they start from, and the one they start from
-     * next. `first`: both are this one. `moved`: the next one takes its turn, and this one is next.
+     * next. `first`: both are this one. `moved`: this delta starts from the next one, and this complete one is next.
      */
     readonly bases: 'first' | 'moved' | 'kept';
   };

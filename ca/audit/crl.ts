@@ -5,8 +5,8 @@ import { namedScopes } from '../crl-series.ts';
 import { CaError } from '../errors.ts';
 import type { CaStore, CrlRecord, CrlScope, CrlState, RevokedSerial } from '../ports.ts';
 import type { Certificate } from '../x509/certificate.ts';
-import { parseCrl, readCrlList, verifyCrl } from '../x509/crl.ts';
-import type { Crl, CrlEntryCursor } from '../x509/crl.ts';
+import { CrlEntryCursor, parseCrl, readCrlList, verifyCrl } from '../x509/crl.ts';
+import type { Crl, CrlList } from '../x509/crl.ts';
 import { equalBytes } from '../x509/der.ts';
 import { formatName } from '../x509/name.ts';
 import { serialToHex } from '../x509/serial.ts';
@@ -110,12 +110,21 @@ const examineDelta = async ({ store, issuer, scope, report, name }: Pick<CrlAudi
     const changes = parseCrl(delta.der);
     verifyCrl(changes, issuer, { at: delta.thisUpdate, kind: 'delta' });
     const from = readCrlList(base.der);
-    const same = changes.crlNumber === complete.crlNumber && changes.baseCrlNumber === from.crlNumber && equalBytes(readCrlList(delta.der).entryOctets, changesSince(from, readCrlList(complete.der).entryOctets).octets());
+    const due = changesSince(from, readCrlList(complete.der).entryOctets).octets();
+    const listed = readCrlList(delta.der);
+    const same = changes.crlNumber === complete.crlNumber && changes.baseCrlNumber === from.crlNumber && equalBytes(listed.entryOctets.subarray(0, due.length), due) && onlyRemovals(listed, due.length);
     if (!same) report('deltaDiffers', `the delta CRL of ${name} does not lead from CRL ${base.crlNumber} to CRL ${complete.crlNumber}`);
   } catch (error) {
     if (error instanceof CaError && error.code === 'ERR_STORE_UNAVAILABLE') throw error;
     report('deltaDiffers', `the delta CRL of ${name}: ${reasonOf(error)}`);
   }
+};
+
+/** What comes after the changes since the base takes off what was on a list only in between. */
+const onlyRemovals = ({ entryOctets }: CrlList, start: number): boolean => {
+  const rest = new CrlEntryCursor(entryOctets, { start, end: entryOctets.length, version: 2 });
+  while (rest.next()) if (rest.reason !== undefined) return false;
+  return true;
 };
 
 const compare = ({ listed, crl, name }: Examined, revoked: RevokedSerial, { now, report }: { readonly now: Date; readonly report: Report }): void => {

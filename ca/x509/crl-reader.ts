@@ -68,6 +68,7 @@ export function parseCrl(input: Uint8Array | string, options: CrlParsing = {}): 
 
 /** What is needed of a CRL of one's own to write the next. Its entries are checked as they are walked, its signature is not. */
 export interface CrlList {
+  readonly thisUpdate: Date;
   readonly crlNumber: bigint | undefined;
   readonly issuingDistributionPoint: IssuingDistributionPoint | undefined;
   /** URIs of freshestCRL. */
@@ -80,8 +81,9 @@ export interface CrlList {
 /** Refuses with `ERR_CRL_INVALID`. */
 export function readCrlList(der: Uint8Array): CrlList {
   return decodeAs('ERR_CRL_INVALID', 'CRL', () => {
-    const { tbs, range, extensions } = readFields(readSigned(der, MAX_CRL_OCTETS));
+    const { tbs, thisUpdate, range, extensions } = readFields(readSigned(der, MAX_CRL_OCTETS));
     return {
+      thisUpdate,
       crlNumber: extensionValue(extensions, EXTENSION.crlNumber, parseCrlNumber),
       issuingDistributionPoint: extensionValue(extensions, EXTENSION.issuingDistributionPoint, parseIssuingDistributionPoint),
       freshest: (extensionValue(extensions, EXTENSION.freshestCrl, parseCrlDistributionPoints) ?? []).flatMap(({ uris }) => uris),
