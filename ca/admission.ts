@@ -31,6 +31,10 @@ export const admit = ({ ofAgent, ofKey }: Contenders, admission: Admission): rea
   return withinLimit(current, admission);
 };
 
+/** The revocation, of these, that a word given then does not lift. */
+export const standingRevocation = <Record extends Pick<Contender, 'revocationReason' | 'revokedAt'>>(revoked: readonly Record[], wordGivenAt: Date): Record | undefined =>
+  revoked.find((record) => record.revocationReason !== 'superseded' && (record.revokedAt?.getTime() ?? Infinity) >= wordGivenAt.getTime());
+
 const checkKeyHistory = (ofKey: Contenders['ofKey'], { intent, kind, kindOf }: Admission): void => {
   const facts = { spkiHash: intent.spkiHash, agent: intent.agent };
   if (ofKey.some((record) => record.revocationReason !== undefined && compromises.has(record.revocationReason))) {
@@ -43,7 +47,7 @@ const checkKeyHistory = (ofKey: Contenders['ofKey'], { intent, kind, kindOf }: A
 };
 
 const checkIdentity = (revoked: readonly Contender[], agent: string, wordGivenAt: Date): void => {
-  const standing = revoked.find((record) => record.revocationReason !== 'superseded' && (record.revokedAt?.getTime() ?? Infinity) >= wordGivenAt.getTime());
+  const standing = standingRevocation(revoked, wordGivenAt);
   if (standing === undefined) return;
   throw new CaError('ERR_CA_IDENTITY_REVOKED', `agent ${JSON.stringify(agent)} was revoked; an operator must allow it again, with issue --allow-revoked or a new token`, {
     facts: { agent, reason: standing.revocationReason, serial: standing.serial },

@@ -17,7 +17,7 @@ export const requireWay = (profile: Profile, way: IssuanceWay): void => {
   throw new CaError('ERR_CA_PROFILE', `profile ${profile.name} is not issued by ${way}, only by ${[...profile.mayIssue].join(', ')}; use another profile, or mayIssue in its configuration`, { facts: { profile: profile.name, way } });
 };
 
-export const termsOf = (asking: Asking & { readonly actor: string; readonly ttl?: string | number | undefined }, profile: Profile, rest: Pick<RequestTerms, 'organizationalUnits' | 'hosts' | 'email' | 'wordGivenAt'>): RequestTerms => ({
+export const termsOf = (asking: Asking & { readonly actor: string; readonly ttl?: string | number | undefined }, profile: Profile, rest: Pick<RequestTerms, 'organizationalUnits' | 'hosts' | 'email' | 'wordGivenAt' | 'standIns'>): RequestTerms => ({
   way: asking.way ?? 'operator',
   ttlSeconds: ttlOf(asking.ttl, profile),
   requestedBy: asking.actor,

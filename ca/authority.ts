@@ -7,7 +7,7 @@ import { grantedBy, questionOf, requireWay, termsOf, ttlOf } from './asking.ts';
 import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
 import { CrlSchedule } from './crl-schedule.ts';
 import type { IssuerSeries } from './crl-series.ts';
-import { checkCsrContent, provenCsr } from './csr-content.ts';
+import { checkCsrContent, provenCsr, withStandIns } from './csr-content.ts';
 import type { CrlPublisher } from './crl.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
@@ -245,9 +245,9 @@ export class CertificateAuthority {
       const asked = { organizationalUnits: request.organizationalUnits ?? [], email: request.email };
       const granted = grantedToAgent(this.trustDomain, request.agent, asked, profile);
       if (profile.approval === 'required') {
-        return this.#approvals.ask({ ...questionOf({ ...request, actor }, profile, request.agent), terms: termsOf({ ...request, actor }, profile, { ...asked, hosts: [], wordGivenAt: request.onRevokedIdentity === 'allow' ? undefined : new Date(0) }) });
+        return this.#approvals.ask({ ...questionOf({ ...request, actor }, profile, request.agent), terms: termsOf({ ...request, actor }, profile, { ...asked, hosts: [], standIns: request.standIns, wordGivenAt: request.onRevokedIdentity === 'allow' ? undefined : (request.wordGivenAt ?? new Date(0)) }) });
       }
-      const key = await this.#subjectKey(request, granted, profile);
+      const key = await this.#subjectKey(request, withStandIns(granted, request.standIns), profile);
       return this.#fill(
         {
           agent: request.agent,
@@ -256,8 +256,9 @@ export class CertificateAuthority {
           ttlSeconds: ttlOf(request.ttl, profile),
           spki: key.spki,
           issuer: request.dangerouslyIssuer === 'root' ? this.root : this.issuing,
-          replaces: undefined,
-          revokedIdentity: request.onRevokedIdentity === 'allow' ? 'ignore' : { wordGivenAt: new Date(0) },
+          replaces: request.replaces?.serial,
+          ...(request.replaces === undefined ? {} : { presented: request.replaces }),
+          revokedIdentity: request.onRevokedIdentity === 'allow' ? 'ignore' : { wordGivenAt: request.wordGivenAt ?? new Date(0) },
           actor,
         },
         key.privateKey,
@@ -512,7 +513,7 @@ export class CertificateAuthority {
     requireWay(profile, terms.way);
     const csr = provenCsr(request.csr);
     const granted = grantedBy(request, profile, this.trustDomain);
-    checkCsrContent(csr, granted, profile);
+    checkCsrContent(csr, withStandIns(granted, terms.standIns), profile);
     checkSubjectKey(csr.spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
     return {
       agent, granted, profile, ttlSeconds: terms.ttlSeconds, spki: csr.spki, issuer: this.issuerById(request.issuerId ?? '') ?? this.issuing, replaces: undefined,

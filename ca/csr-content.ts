@@ -24,6 +24,13 @@ export const checkCsrContent = (csr: Csr, granted: Granted, profile: Profile): v
   throw new CaError('ERR_CA_CSR_CONTENT', `the request asks for what is not granted: ${excess.join(', ')}; send a request with the key alone, or ask the operator for a grant`, { facts: { excess } });
 };
 
+/** As if these names were granted too. */
+export const withStandIns = (granted: Granted, names: readonly string[] = []): Granted => ({
+  ...granted,
+  subject: [...granted.subject, ...names.map((value) => [{ type: 'CN', value }])],
+  dnsNames: [...granted.dnsNames, ...names.map((name) => name.toLowerCase())],
+});
+
 function* excessOf(csr: Csr, granted: Granted, profile: Profile): Generator<string> {
   const attributes = new Set(granted.subject.flat().map(({ type, value }) => `${type}=${value}`));
   for (const { type, value } of csr.subject.flat()) if (!attributes.has(`${type}=${value}`)) yield `subject ${type}=${short(value)}`;

@@ -237,6 +237,8 @@ export interface RequestTerms {
   readonly address: string | undefined;
   /** Revocations of this name since then stand; undefined when the operator who asked knew of them. */
   readonly wordGivenAt: Date | undefined;
+  /** Names in the request that stand for the agent, and that the certificate does not get. */
+  readonly standIns?: readonly string[] | undefined;
 }
 
 export interface CertificateRequest {

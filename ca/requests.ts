@@ -43,6 +43,12 @@ export interface IssueRequest extends Asking {
   readonly csr?: Uint8Array | string;
   /** Algorithm of the key the CA makes when there is no `csr`. Default `p256`. */
   readonly keyAlgorithm?: KeyAlgorithm;
+  /** Names that the `csr` may hold although they are not granted, because they stand for the agent where the request was made. */
+  readonly standIns?: readonly string[];
+  /** The certificate of the same agent that this one succeeds, when the order comes from whoever got that one. */
+  readonly replaces?: CertificateKey;
+  /** When an operator vouched for the agent: revocations from before do not count. Default: all count. */
+  readonly wordGivenAt?: Date;
   /** What to do when this agent was revoked before (for any reason but `superseded`). Default `deny`; `allow` is the operator's word. */
   readonly onRevokedIdentity?: 'deny' | 'allow';
   /** Signs with the root instead of the issuing CA. Relying parties must refuse such a leaf; only `doctor` has a use for it. */

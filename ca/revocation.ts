@@ -33,7 +33,7 @@ export interface RevocationWorld {
 const portionSize = 200;
 
 /** Every certificate of a query, page by page. */
-export const allCertificates = async (store: CaStore, query: Omit<CertificateQuery, 'limit' | 'offset'>): Promise<readonly CertificateRecord[]> => {
+export const allCertificates = async (store: Pick<CaStore, 'findCertificates'>, query: Omit<CertificateQuery, 'limit' | 'offset'>): Promise<readonly CertificateRecord[]> => {
   const pageSize = 1_000;
   const all: CertificateRecord[] = [];
   for (;;) {

@@ -177,6 +177,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_REQUEST_DECIDED: row(409, -32602, 1, 'the request was decided before'),
   ERR_REQUEST_FOUR_EYES: row(403, -32602, 3, 'another person must decide'),
   ERR_REQUEST_QUEUE_FULL: row(503, -32603, 1, 'too many requests wait for approval'),
+  ERR_ACME_ACCOUNT_UNKNOWN: row(404, -32602, 1, 'no such account'),
   ERR_KEY_PASSPHRASE: row(500, -32603, 1, 'the key cannot be opened'),
   ERR_KEY_UNREADABLE: row(500, -32603, 1, 'the key cannot be read'),
   ERR_KEY_ALGORITHM: row(400, -32602, 2, 'the key algorithm is not supported'),

@@ -24,6 +24,7 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_TOKEN_INVALID: '`sallyport token create`; the log says which of the three it was',
   ERR_TOKEN_SPENT: '`sallyport token create`: a token works once',
   ERR_TOKEN_EXPIRED: '`sallyport token create`',
+  ERR_ACME_ACCOUNT_UNKNOWN: '`sallyport acme list` shows key identifiers and accounts',
   ERR_KEY_PASSPHRASE: 'give `--passphrase-file`, `SALLYPORT_PASSPHRASE` or the systemd credential `sallyport.passphrase`',
   ERR_KEY_ENCRYPTION: 'write the file anew with the command in the message',
   ERR_KEY_URI: 'write it like `pkcs11:token=ca;object=issuing?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/sallyport/pin`',

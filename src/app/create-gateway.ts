@@ -23,6 +23,7 @@ import { stapleTo } from '../tls/stapling.ts';
 import { TrustStore } from '../tls/trust.ts';
 import { ToolWatch } from '../tools/tool-watch.ts';
 import { identityKeySet } from '../upstream/identity-token.ts';
+import { acmeServerOf } from './acme.ts';
 import { Addresses } from './addresses.ts';
 import { filesIn, openDeployment } from './deployment.ts';
 import type { Deployment } from './deployment.ts';
@@ -194,13 +195,14 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     const { ocsp } = authority;
     if (ocsp !== undefined) stapleTo(server, { staple: (certificate) => ocsp.staple(certificate), onFailure: (error) => logger.warn({ error }, 'no OCSP answer could be stapled to the server certificate') });
   };
+  const acme = await acmeServerOf({ deployment, clock, randomness, passphrase, logger, base: () => addresses.enrollUrl ?? '' });
   const enrollmentIdentity = await readServerIdentity(config.directory, passphrase);
   const enrollmentServer = createEnrollmentServer({
     // The agent pins the root by its hash, so it must be shown.
     identity: shownUnder(enrollmentIdentity, authority.hierarchy, { root: 'shown' }),
     trust: () => ownTrust, index, clock, minVersion: config.gateway.minTlsVersion,
     routes: enrollmentRoutes({
-      authority,
+      authority, acme,
       places: () => ({ gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, enrollment: addresses.enrollUrl ?? '' }),
     }),
     onRefused: (refused) => gateway.recordRefused(refused),
@@ -335,6 +337,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       for (const stop of [stopFollowing, ...stopWatching]) await stop();
       clearInterval(heartbeat);
       await closeServer(enrollmentServer);
+      await acme?.close();
       await gateway.close(closing);
       await closeServer(publicServer);
       await source.close();

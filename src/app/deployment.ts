@@ -31,6 +31,8 @@ export const filesIn = (directory: string) =>
     identityKey: join(directory, 'keys', 'identity.key.pem'),
     /** Seals what comes back. Made when it is first needed. */
     sealingKey: join(directory, 'keys', 'sealing.key.pem'),
+    /** MAC keys of external accounts are drawn from it. Made when it is first needed. */
+    acmeKey: join(directory, 'keys', 'acme.key.pem'),
     auditKey: join(directory, 'keys', 'audit.key.pem'),
     /** What verifies the audit log: give copies to those who must not have to trust this machine. */
     auditVerifierKey: join(directory, 'audit.vkey'),

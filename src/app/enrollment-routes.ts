@@ -1,12 +1,15 @@
 /** What the enrollment port of a deployment serves. */
+import type { AcmeServer } from '../../ca/acme/server.ts';
 import { createEnrollHandler, createRenewHandler } from '../../ca/index.ts';
 import type { CertificateAuthority } from '../../ca/index.ts';
 import { SallyportError } from '../errors.ts';
-import type { EnrollmentRoute } from '../gateway/enrollment-server.ts';
+import type { EnrollmentCaller, EnrollmentRoute } from '../gateway/enrollment-server.ts';
 import { presentPublicly } from './public-handler.ts';
 
 export interface EnrollmentWorld {
   readonly authority: CertificateAuthority;
+  /** Undefined when it is off. */
+  readonly acme: AcmeServer | undefined;
   /** Known once the listeners are bound. */
   readonly places: () => {
     /** Where agents find the gateway, `https://…/mcp`. */
@@ -16,7 +19,7 @@ export interface EnrollmentWorld {
   };
 }
 
-export const enrollmentRoutes = ({ authority, places }: EnrollmentWorld): readonly EnrollmentRoute[] => {
+export const enrollmentRoutes = ({ authority, acme, places }: EnrollmentWorld): readonly EnrollmentRoute[] => {
   const answering = () => {
     const { gateway, enrollment } = places();
     return { authority, gateway, renewal: `${enrollment}/renew`, present: presentPublicly };
@@ -31,5 +34,7 @@ export const enrollmentRoutes = ({ authority, places }: EnrollmentWorld): readon
         return createRenewHandler(answering())(request, peer.principal);
       },
     },
+    // Every request there is signed; a client certificate proves nothing more.
+    ...(acme === undefined ? [] : [{ path: '/acme/', certificate: 'ignored' as const, handle: (request: Request, { address }: EnrollmentCaller) => acme.handle(request, { address }) }]),
   ];
 };

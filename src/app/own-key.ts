@@ -16,8 +16,16 @@ export const identityKeyOf = (directory: string, world: KeyWorld): Promise<KeyOb
  * after a restart and at every gateway of the data directory.
  * @throws CaError `ERR_KEY_*`
  */
-export const sealingKeyOf = async (directory: string, world: KeyWorld): Promise<Uint8Array> => {
-  const key = await readOrMakePrivateKey(filesIn(directory).sealingKey, 'ed25519', world);
+export const sealingKeyOf = (directory: string, world: KeyWorld): Promise<Uint8Array> => secretIn(filesIn(directory).sealingKey, 'sallyport sealing key', world);
+
+/**
+ * What MAC keys of external accounts and nonces of ACME are drawn from (ca/acme/secrets.ts), 32 octets.
+ * @throws CaError `ERR_KEY_*`
+ */
+export const acmeSecretOf = (directory: string, world: KeyWorld): Promise<Uint8Array> => secretIn(filesIn(directory).acmeKey, 'sallyport acme secret', world);
+
+const secretIn = async (file: string, use: string, world: KeyWorld): Promise<Uint8Array> => {
+  const key = await readOrMakePrivateKey(file, 'ed25519', world);
   // A file format with a passphrase and checks of its mode is there for private keys; the secret is drawn from one.
-  return new Uint8Array(hkdfSync('sha256', key.export({ format: 'der', type: 'pkcs8' }), '', 'sallyport sealing key', 32));
+  return new Uint8Array(hkdfSync('sha256', key.export({ format: 'der', type: 'pkcs8' }), '', use, 32));
 };

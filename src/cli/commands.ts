@@ -6,6 +6,7 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['init', async () => (await import('./init.ts')).registerInit],
   ['issue', async () => (await import('./issue.ts')).registerIssue],
   ['token', async () => (await import('./token.ts')).registerToken],
+  ['acme', async () => (await import('./acme.ts')).registerAcme],
   ['enroll', async () => (await import('./enroll.ts')).registerEnroll],
   ['renew', async () => (await import('./renew.ts')).registerRenew],
   ['requests', async () => (await import('./requests.ts')).registerRequests],

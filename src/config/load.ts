@@ -102,6 +102,7 @@ function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly 
       problem(['ca', 'profiles', name, ...(key === undefined ? [] : [String(key)])], String(why ?? error.message));
     }
   }
+  if (config.ca.acme.enabled && config.gateway.enroll === false) problem(['ca', 'acme', 'enabled'], 'is true, but gateway.enroll is false: ACME is served by the enrollment port');
   const taken = new Map<string, string>();
   for (const key of ['listen', 'public', 'enroll'] as const) {
     const address = config.gateway[key];
@@ -169,6 +170,10 @@ function findingsOf(config: ConfigFile): readonly ConfigFinding[] {
     if ('url' in upstream) for (const message of upstreamFindings(upstream)) findings.push({ key: `upstreams.${name}`, message });
   }
   findings.push(...trustFindings(config.trust));
+  const { enabled, dangerouslyHttpPort, dangerouslyTlsPort, dnsSuffixes, ipRanges } = config.ca.acme;
+  if (enabled && dangerouslyHttpPort !== undefined) findings.push({ key: 'ca.acme.dangerouslyHttpPort', message: `http-01 connects to port ${dangerouslyHttpPort}: whoever may listen there on a host gets certificates for it` });
+  if (enabled && dangerouslyTlsPort !== undefined) findings.push({ key: 'ca.acme.dangerouslyTlsPort', message: `tls-alpn-01 connects to port ${dangerouslyTlsPort}: whoever may listen there on a host gets certificates for it` });
+  if (enabled && dnsSuffixes.length + ipRanges.length === 0) findings.push({ key: 'ca.acme.dnsSuffixes', message: 'neither names nor addresses may be ordered: servers get no certificates by ACME, agents do' });
   if (config.audit.arguments === 'full') findings.push({ key: 'audit.arguments', message: 'the audit log keeps tool arguments in full, secrets in them included' });
   return findings;
 }

@@ -3,6 +3,7 @@
  * The reference in the documentation is generated from this file (`configReference`).
  */
 import { z } from 'zod';
+import { acme } from './acme-schema.ts';
 import { parseListenAddress } from './listen-address.ts';
 import { count, duration, httpUrl, text, typeNames } from './schema-parts.ts';
 import { trustAnchor, trustKeysAt, trustName } from './trust-schema.ts';
@@ -96,6 +97,7 @@ const ca = z.strictObject({
   retireReplaced: z.union([z.literal('never'), duration()]).prefault('1h').describe('How long a certificate that was renewed is good beside its successor, from the first use of that one; then it is revoked as superseded. never: until it expires'),
   crl: crl.prefault({}).describe('Revocation lists'),
   ocsp: z.boolean('must be true or false').default(true).describe('Answer OCSP requests at /ocsp of the public listener, and staple such answers to the gateway\'s own certificate'),
+  acme: acme.prefault({}).describe('The ACME server'),
   requests: requests.prefault({}).describe('Certificates that a second person must approve'),
   profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe, server, short-lived and console-user'),
 });
@@ -183,7 +185,7 @@ export function configKeysAt(path: readonly PropertyKey[]): readonly string[] {
   if (first === 'upstreams' && path[2] === 'credential') return Object.keys(credential.shape);
   if (first === 'upstreams') return [...Object.keys(commandUpstream.shape), ...Object.keys(urlUpstream.shape)];
   if (first === 'gateway') return Object.keys(second === 'limits' ? limits.shape : gateway.shape);
-  if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : second === 'crl' ? crl.shape : second === 'requests' ? requests.shape : ca.shape);
+  if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : second === 'crl' ? crl.shape : second === 'acme' ? acme.shape : second === 'requests' ? requests.shape : ca.shape);
   if (first === 'trust') return trustKeysAt(path.slice(2));
   if (first === 'audit') return Object.keys(audit.shape);
   return first === 'log' ? ['level'] : [];

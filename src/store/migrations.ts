@@ -138,6 +138,37 @@ const migrations: readonly Migration[] = [
       "INSERT INTO crl_series (issuer_id, partitions, point, until) SELECT issuer_id, 1, '', max(not_after) FROM certificate GROUP BY issuer_id",
     ],
   },
+  {
+    name: 'ACME accounts and orders',
+    statements: ({ integer, text, table }) => [
+      `CREATE TABLE acme_external_account (
+        kid ${text} NOT NULL PRIMARY KEY, agent ${text}, organizational_units ${text} NOT NULL, profile ${text}, ttl_seconds ${integer}, names ${text} NOT NULL,
+        created_at ${integer} NOT NULL, created_by ${text} NOT NULL, expires_at ${integer} NOT NULL, removed_at ${integer}, account_id ${text})${table}`,
+      'CREATE INDEX acme_external_account_by_creation ON acme_external_account (created_at)',
+      `CREATE TABLE acme_account (
+        id ${text} NOT NULL PRIMARY KEY, status ${text} NOT NULL, jwk ${text} NOT NULL, thumbprint ${text} NOT NULL UNIQUE, contacts ${text} NOT NULL, kid ${text} UNIQUE,
+        created_at ${integer} NOT NULL, CHECK (status IN ('valid', 'deactivated', 'revoked')))${table}`,
+      'CREATE INDEX acme_account_open ON acme_account (created_at) WHERE kid IS NULL',
+      `CREATE TABLE acme_order (
+        id ${text} NOT NULL PRIMARY KEY, account_id ${text} NOT NULL, status ${text} NOT NULL, identifiers ${text} NOT NULL, authorization_ids ${text} NOT NULL,
+        profile ${text} NOT NULL, replaces ${text}, created_at ${integer} NOT NULL, expires_at ${integer} NOT NULL, error ${text},
+        csr ${text}, spki_hash ${text}, finalized_at ${integer}, issuer_id ${text}, serial ${text}, chain ${text}, not_after ${integer}, keep_until ${integer} NOT NULL,
+        CHECK (status IN ('pending', 'ready', 'processing', 'valid', 'invalid')),
+        CHECK (status <> 'valid' OR chain IS NOT NULL))${table}`,
+      'CREATE INDEX acme_order_by_account ON acme_order (account_id, created_at, id)',
+      'CREATE INDEX acme_order_by_certificate ON acme_order (issuer_id, serial) WHERE serial IS NOT NULL',
+      'CREATE INDEX acme_order_by_replaced ON acme_order (replaces) WHERE replaces IS NOT NULL',
+      'CREATE INDEX acme_order_by_end ON acme_order (keep_until)',
+      `CREATE TABLE acme_authorization (
+        id ${text} NOT NULL PRIMARY KEY, order_id ${text} NOT NULL, account_id ${text} NOT NULL, identifier_type ${text} NOT NULL, identifier ${text} NOT NULL,
+        status ${text} NOT NULL, expires_at ${integer} NOT NULL, challenges ${text} NOT NULL,
+        CHECK (status IN ('pending', 'valid', 'invalid', 'deactivated')))${table}`,
+      'CREATE INDEX acme_authorization_by_order ON acme_authorization (order_id)',
+      'CREATE INDEX acme_authorization_by_account ON acme_authorization (account_id, identifier)',
+      `CREATE TABLE acme_nonce (nonce ${text} NOT NULL PRIMARY KEY, expires_at ${integer} NOT NULL)${table}`,
+      'CREATE INDEX acme_nonce_by_expiry ON acme_nonce (expires_at)',
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;

@@ -1,4 +1,5 @@
 /** The tables, as Kysely sees them. Times are milliseconds since 1970; lists are JSON text. */
+import type { AccountStatus, AcmeAuthorization, AcmeOrder, IdentifierType } from '../../ca/acme/ports.ts';
 import type { CertificateState, RequestState, RevocationReason } from '../../ca/ports.ts';
 
 export interface CertificateTable {
@@ -161,6 +162,71 @@ export interface ToolUpstreamTable {
   readonly met_at: number;
 }
 
+export interface AcmeExternalAccountTable {
+  readonly kid: string;
+  readonly agent: string | null;
+  readonly organizational_units: string;
+  readonly profile: string | null;
+  readonly ttl_seconds: number | null;
+  readonly names: string;
+  readonly created_at: number;
+  readonly created_by: string;
+  readonly expires_at: number;
+  readonly removed_at: number | null;
+  readonly account_id: string | null;
+}
+
+export interface AcmeAccountTable {
+  readonly id: string;
+  readonly status: AccountStatus;
+  readonly jwk: string;
+  readonly thumbprint: string;
+  readonly contacts: string;
+  readonly kid: string | null;
+  readonly created_at: number;
+}
+
+/** `identifiers`, `authorization_ids` and `error` are JSON. */
+export interface AcmeOrderTable {
+  readonly id: string;
+  readonly account_id: string;
+  readonly status: AcmeOrder['status'];
+  readonly identifiers: string;
+  readonly authorization_ids: string;
+  readonly profile: string;
+  readonly replaces: string | null;
+  readonly created_at: number;
+  readonly expires_at: number;
+  readonly error: string | null;
+  readonly csr: string | null;
+  readonly spki_hash: string | null;
+  readonly finalized_at: number | null;
+  readonly issuer_id: string | null;
+  readonly serial: string | null;
+  readonly chain: string | null;
+  readonly not_after: number | null;
+  /** After this nobody needs it any more. */
+  readonly keep_until: number;
+}
+
+/** `challenges` is JSON with times in milliseconds. */
+export interface AcmeAuthorizationTable {
+  readonly id: string;
+  readonly order_id: string;
+  readonly account_id: string;
+  readonly identifier_type: IdentifierType;
+  readonly identifier: string;
+  readonly status: AcmeAuthorization['status'];
+  readonly expires_at: number;
+  readonly challenges: string;
+}
+
+/** Spent, not yet expired. */
+export interface AcmeNonceTable {
+  readonly nonce: string;
+  readonly expires_at: number;
+}
+
 export interface NodeTable {
   readonly node_id: string;
   readonly applied_seq: number;
@@ -196,6 +262,11 @@ export interface Schema {
   change: ChangeTable;
   tool_definition: ToolDefinitionTable;
   tool_upstream: ToolUpstreamTable;
+  acme_external_account: AcmeExternalAccountTable;
+  acme_account: AcmeAccountTable;
+  acme_order: AcmeOrderTable;
+  acme_authorization: AcmeAuthorizationTable;
+  acme_nonce: AcmeNonceTable;
   node: NodeTable;
   restoration: RestorationTable;
   schema_migration: MigrationTable;

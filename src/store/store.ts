@@ -1,4 +1,5 @@
 /** The state of one deployment: what the CA remembers, the audit log, tool definitions, and the feed between processes. */
+import type { AcmeStore } from '../../ca/acme/ports.ts';
 import type { CaStore } from '../../ca/ports.ts';
 import type { AuditStore } from '../audit/audit-store.ts';
 import type { ChangeFeed } from './changes.ts';
@@ -19,6 +20,7 @@ export interface Store {
   readonly tools: ToolStore;
   /** Every row of every table, as of one moment. */
   snapshot<T>(work: (of: StoreSnapshot) => Promise<T>): Promise<T>;
+  readonly acme: AcmeStore;
   /** Writes what is waiting, then lets go of the database. */
   close(): Promise<void>;
 }
