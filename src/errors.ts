@@ -35,6 +35,7 @@ export type GateErrorCode =
   | 'ERR_HTTP_HOST'
   | 'ERR_HTTP_ORIGIN'
   | 'ERR_HTTP_HEADER'
+  | 'ERR_HTTP_CLIENT_CERT'
   | 'ERR_HTTP_MEDIA_TYPE'
   | 'ERR_HTTP_NOT_ACCEPTABLE'
   | 'ERR_HTTP_BODY_TOO_LARGE'
@@ -213,6 +214,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_HTTP_HOST: row(403, -32600, 3, 'host not allowed'),
   ERR_HTTP_ORIGIN: row(403, -32600, 3, 'origin not allowed'),
   ERR_HTTP_HEADER: row(400, -32600, 1, 'bad header'),
+  ERR_HTTP_CLIENT_CERT: row(400, -32600, 3, 'the Client-Cert header is not taken'),
   ERR_HTTP_MEDIA_TYPE: row(415, -32600, 1, 'content must be application/json in UTF-8 without content coding'),
   ERR_HTTP_NOT_ACCEPTABLE: row(406, -32600, 1, 'the client must accept application/json and text/event-stream'),
   ERR_HTTP_BODY_TOO_LARGE: row(413, -32600, 1, 'request body too large'),

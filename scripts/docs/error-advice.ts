@@ -44,6 +44,7 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ERR_CONFIG_MISSING: 'run `sallyport init`, or give `--dir`',
   ERR_CONFIG_EXISTS: 'give another directory; nothing was touched',
   ERR_PEER_IDENTITY: 'the log says which name is in the way; [trust.md](trust.md) what is taken',
+  ERR_HTTP_CLIENT_CERT: 'name the proxy under `gateway.proxies` ([trust.md](trust.md#behind-a-proxy)), or have it remove the header',
   ERR_TRUST_FETCH: 'the message names the address and the reason; what was good stays in use until it ends',
   ERR_TRUST_BUNDLE: 'give the bundle of the trust domain as its SPIRE server writes it',
   ERR_POLICY_INVALID: 'correct the file; a running gateway keeps the last good policy',

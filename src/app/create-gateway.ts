@@ -160,6 +160,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, aggregate: config.gateway.aggregate, auditArguments: config.audit.arguments,
     toolWatch, sealingKey: await sealingKeyOf(config.directory, { passphrase, randomness }),
     isKnown: (issuerId, serial, thumbprint) => isKnownCertificate(known, issuerId, serial, thumbprint),
+    proxies: config.gateway.proxies,
     askStatus: (certificate, issuer) => foreign.ask(certificate, issuer), onBorrowedTime: (certificate, issuer) => foreign.borrowed(certificate, issuer),
     clock, randomness, log: logger,
   });

@@ -51,6 +51,7 @@ const gateway = z.strictObject({
   allowedOrigins: z.array(origin).default([]).describe('Origins of web pages that may call the gateway; a request with any other Origin is refused'),
   minTlsVersion: z.enum(['TLSv1.3', 'TLSv1.2'], { error: 'must be TLSv1.3 or TLSv1.2' }).default('TLSv1.3').describe('Oldest TLS version accepted'),
   aggregate: z.boolean('must be true or false').default(false).describe('Offer all upstreams as one at /mcp, with names such as warehouse__query; each stays at /<name>/mcp too'),
+  proxies: z.array(text().min(1)).default([]).describe('Principals that may name the caller in Client-Cert (RFC 9440), such as spiffe://acme.internal/agent/edge or corp/dns:lb.corp.example; from anybody else such a header is refused'),
   eras: z.enum(['both', 'legacy', 'modern'], { error: 'must be both, legacy or modern' }).default('both').describe('Protocol eras served: legacy is 2024-11-05 to 2025-11-25, modern is 2026-07-28'),
   limits: limits.prefault({}).describe('Caps for each agent'),
 });

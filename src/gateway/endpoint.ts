@@ -65,10 +65,10 @@ export class McpEndpoint {
   }
 
   /** Never rejects: whatever goes wrong is answered, recorded and logged. */
-  async handle(request: IncomingMessage, response: ServerResponse, peer: Pick<VerifiedPeer, 'principal' | 'remoteAddress'>): Promise<void> {
+  async handle(request: IncomingMessage, response: ServerResponse, peer: Pick<VerifiedPeer, 'principal' | 'remoteAddress' | 'via'>): Promise<void> {
     const work: Work = {
       request, response, releases: [], pending: new Map(), id: null, decided: false,
-      caller: { principal: peer.principal, upstream: this.upstream, session: undefined, address: peer.remoteAddress },
+      caller: { principal: peer.principal, upstream: this.upstream, session: undefined, address: peer.remoteAddress, via: peer.via },
     };
     try {
       await this.#handle(work);

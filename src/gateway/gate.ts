@@ -47,6 +47,8 @@ export interface Caller {
   readonly upstream: string;
   readonly session: string | undefined;
   readonly address: string | undefined;
+  /** Id of the proxy that the request came through. */
+  readonly via?: string | undefined;
 }
 
 export interface GateOptions {
@@ -153,13 +155,13 @@ export class Gate {
       name: action === undefined ? undefined : recordedName(nameOf(action)),
       rule: decision.rule,
       argumentDigest: canonical === undefined ? undefined : `sha256:${hash('sha256', canonical, 'hex')}`,
-      detail: detailOf(decision, this.#auditArguments === 'full' ? canonical : undefined),
+      detail: detailOf(decision, this.#auditArguments === 'full' ? canonical : undefined, caller.via),
     });
   }
 
   /** Writes an entry about a request that was refused before its messages could be decided. */
   recordRefusal(caller: Caller, reason: string): void {
-    this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason });
+    this.#evidence.enqueue({ action: 'request.refused', outcome: 'denied', time: this.#clock.now(), ...whoOf(caller), reason, ...(caller.via === undefined ? {} : { detail: { proxy: caller.via } }) });
   }
 
   #decideMessage(caller: Caller, message: JsonRpcMessage, { exactNumbers, era, finding }: { exactNumbers: boolean; era: Era; finding: Finding | undefined }): DecidedMessage & { readonly code: GateErrorCode | undefined } {
@@ -226,7 +228,7 @@ const maxNameLength = 8_192;
 /** A detail may name what the arguments call a property. */
 const maxDetailLength = 1_024;
 
-const detailOf = (decision: Decision, args: string | undefined): AuditEvent['detail'] => {
-  if (decision.detail === undefined && args === undefined) return undefined;
-  return { ...(decision.detail === undefined ? {} : { policy: decision.detail.slice(0, maxDetailLength).toWellFormed() }), ...(args === undefined ? {} : { arguments: args }) };
+const detailOf = (decision: Decision, args: string | undefined, proxy: string | undefined): AuditEvent['detail'] => {
+  if (decision.detail === undefined && args === undefined && proxy === undefined) return undefined;
+  return { ...(decision.detail === undefined ? {} : { policy: decision.detail.slice(0, maxDetailLength).toWellFormed() }), ...(args === undefined ? {} : { arguments: args }), ...(proxy === undefined ? {} : { proxy }) };
 };

@@ -82,6 +82,8 @@ export interface GatewayParts {
   readonly toolWatch?: ToolWatch | undefined;
   readonly isKnown?: PeerChecks['isKnown'];
   readonly askStatus?: PeerChecks['askStatus'];
+  /** Ids of principals that may name the caller in Client-Cert (RFC 9440). Default none. */
+  readonly proxies?: readonly string[] | undefined;
   readonly onBorrowedTime?: PeerChecks['onBorrowedTime'];
   readonly clock: Clock;
   readonly randomness: Randomness;
@@ -110,7 +112,7 @@ export class Gateway {
   readonly #legs: ReadonlyMap<string, Leg>;
   readonly #endpoints: ReadonlyMap<string, McpEndpoint>;
   readonly #quota: Quota;
-  readonly #serving: Pick<McpServerOptions, 'connections' | 'isDraining' | 'refuse'>;
+  readonly #serving: Omit<McpServerOptions, 'endpointOf'>;
   readonly #stopFollowing: () => void;
   readonly #without = new SessionlessCallers();
   #draining = false;
@@ -165,7 +167,9 @@ export class Gateway {
     this.#serving = {
       connections: this.listener.connections,
       isDraining: () => this.#draining,
-      refuse: (request, response, { peer, error }) => this.#refuse(request, response, { principal: peer.principal, upstream: '', session: undefined, address: peer.remoteAddress }, error),
+      proxies: new Set(parts.proxies),
+      admitForwarded: (socket, forwarded, proxy) => this.listener.admitForwarded(socket, forwarded, proxy),
+      refuse: (request, response, { peer, error }) => this.#refuse(request, response, { principal: peer.principal, upstream: '', session: undefined, address: peer.remoteAddress, via: peer.via }, error),
     };
     this.#server = createMcpServer({ ...this.#serving, endpointOf: (path) => endpoints.get(path) });
     attachHttp(this.listener, this.#server);
@@ -239,12 +243,12 @@ export class Gateway {
   }
 
   /** A peer that was turned away, to log and audit log. */
-  recordRefused({ error, subject, serial, issuer, thumbprint, address, resumed, suppressed }: RefusedPeer): void {
+  recordRefused({ error, subject, serial, issuer, thumbprint, address, resumed, suppressed, via }: RefusedPeer): void {
     const { clock, log } = this.#parts;
-    log.warn({ code: error.code, subject, serial, issuer, address, resumed, suppressed, reason: error.message }, 'peer refused');
+    log.warn({ code: error.code, subject, serial, issuer, address, resumed, suppressed, ...(via === undefined ? {} : { proxy: via }), reason: error.message }, 'peer refused');
     this.#record({
       action: 'handshake.refused', outcome: 'denied', time: clock.now(), reason: error.code, actor: 'gateway', subject, serial, issuer, thumbprint, address,
-      detail: { resumed, ...(suppressed > 0 ? { suppressed } : {}), ...(typeof error.facts.reason === 'string' ? { cause: error.facts.reason } : {}) },
+      detail: { resumed, ...(via === undefined ? {} : { proxy: via }), ...(suppressed > 0 ? { suppressed } : {}), ...(typeof error.facts.reason === 'string' ? { cause: error.facts.reason } : {}) },
     });
   }
 

@@ -46,6 +46,7 @@ export class RelayLeg implements Leg {
       principal,
       roles: exchange.roles,
       address: exchange.caller.address,
+      via: exchange.caller.via,
       session: session?.upstreamSession,
       protocolVersion: exchange.envelope?.protocolVersion ?? front.protocolVersion,
       paramHeaders: exchange.era === 'modern' ? front.paramHeaders : undefined,

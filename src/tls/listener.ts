@@ -71,6 +71,12 @@ export interface TlsListener {
    * kept and cut like our own. Answers why it is refused; the caller ends it then.
    */
   adopt(socket: TLSSocket): Promise<SallyportError | undefined>;
+  /**
+   * The verdict on a certificate that a peer, as a proxy that proved to be one, names as that of the
+   * caller of one request. A verified one is kept, to be cut with its certificate, until `release`;
+   * a refused one is reported.
+   */
+  admitForwarded(socket: TLSSocket, forwarded: { readonly certificate: Uint8Array; readonly chain: readonly Uint8Array[] }, proxy: VerifiedPeer): Promise<{ readonly peer: VerifiedPeer; readonly release: () => void } | SallyportError>;
   /** @throws SallyportError `ERR_LISTEN_ADDRESS` */
   listen(port: number, host: string): Promise<{ readonly host: string; readonly port: number }>;
   /**
@@ -193,6 +199,19 @@ export const createTlsListener = (options: TlsListenerOptions): TlsListener => {
       // Requests may follow one another on the socket while the first is being verified.
       if (connections.peerOf(socket) === undefined) connections.add(socket, verdict, epoch);
       return undefined;
+    },
+    admitForwarded: async (socket, { certificate, chain }, proxy) => {
+      const facts: PeerFacts = { certificate, chain: () => chain, opensslError: undefined, remoteAddress: socket.remoteAddress, resumed: false, via: proxy.principal.id };
+      const checks = checksNow();
+      const verdict = await verifyPeer(facts, checks);
+      if (!verdict.ok) {
+        report(verdict.error, { ...verdict.facts, via: proxy.principal.id }, false);
+        return verdict.error;
+      }
+      // The answer took a while, and trust may have been exchanged meanwhile.
+      if (checks.trust !== trust && !trust.trusts(verdict.certificate, verdict.issuer, clock.now())) return new SallyportError('ERR_PEER_UNTRUSTED', 'the issuer of the client certificate is no longer trusted: enroll with a trusted one');
+      const release = connections.addForwarded(socket, verdict);
+      return release instanceof SallyportError ? release : { peer: verdict.peer, release };
     },
     listen: (port, host) => listen(server, port, host),
     reload: (next) => {

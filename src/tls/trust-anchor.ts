@@ -122,7 +122,7 @@ export class TrustAnchor {
 /** A CA by name and key: what it is certified by may change. */
 const sameAuthority = (a: Certificate, b: Certificate): boolean => a.spkiHash === b.spkiHash && namesEqual(a.subjectNameDer, b.subjectNameDer);
 
-const codeOfPath = (code: PathCode): GateErrorCode => {
+export const codeOfPath = (code: PathCode): GateErrorCode => {
   switch (code) {
     case 'ERR_PATH_EXPIRED':
       return 'ERR_PEER_EXPIRED';

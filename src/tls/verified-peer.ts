@@ -14,4 +14,6 @@ export interface VerifiedPeer {
   readonly expiresAt: number;
   readonly remoteAddress: string | undefined;
   readonly resumed: boolean;
+  /** Id of the proxy that proved to be one and vouches for possession of the key; undefined: the peer itself did. */
+  readonly via: string | undefined;
 }

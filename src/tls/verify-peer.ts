@@ -9,6 +9,7 @@ import type { Clock, IssuerId, SerialHex } from '../../ca/ports.ts';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { formatName, namesEqual } from '../../ca/x509/name.ts';
+import { verifyPath } from '../../ca/x509/path/verify-path.ts';
 import { SallyportError } from '../errors.ts';
 import type { GateErrorCode } from '../errors.ts';
 import { principalOf } from '../identity/principal-of.ts';
@@ -16,6 +17,7 @@ import type { Principal } from '../identity/principal.ts';
 import type { RevocationIndex, RevocationStatus } from '../revocation/revocation-index.ts';
 import { codeOfOpensslError } from './openssl-verdict.ts';
 import { profileProblem } from './peer-profile.ts';
+import { codeOfPath, peerPathLimits } from './trust-anchor.ts';
 import type { TrustStore, TrustedIssuer } from './trust.ts';
 import type { VerifiedPeer } from './verified-peer.ts';
 
@@ -29,6 +31,8 @@ export interface PeerFacts {
   readonly opensslError: string | undefined;
   readonly remoteAddress: string | undefined;
   readonly resumed: boolean;
+  /** Id of the proxy that has seen the proof of possession (RFC 9440). OpenSSL has not seen the certificate then. */
+  readonly via?: string | undefined;
 }
 
 export interface PeerChecks {
@@ -53,6 +57,8 @@ export interface PeerDescription {
   readonly issuer: IssuerId | undefined;
   readonly thumbprint: string | undefined;
   readonly address: string | undefined;
+  /** Id of the proxy that named the certificate. */
+  readonly via?: string | undefined;
 }
 
 export type PeerVerdict =
@@ -181,7 +187,8 @@ const readCandidate = (facts: PeerFacts, { trust, clock }: PeerChecks): Candidat
     known = new Map();
     candidates.set(trust, known);
   }
-  const thumbprint = hash('sha256', facts.certificate, 'hex');
+  const { via } = facts;
+  const thumbprint = `${via === undefined ? '' : 'forwarded '}${hash('sha256', facts.certificate, 'hex')}`;
   let candidate = known.get(thumbprint);
   if (candidate !== undefined) known.delete(thumbprint);
   else candidate = makeCandidate(facts.certificate, facts, { trust, clock });
@@ -211,7 +218,7 @@ const provedOtherwise = (opensslError: string, { anchor, root }: TrustedIssuer):
 
 const noSelfSignedEnd: ReadonlySet<string> = new Set(['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE']);
 
-const makeCandidate = (der: Uint8Array, { chain, opensslError }: PeerFacts, { trust, clock }: Pick<PeerChecks, 'trust' | 'clock'>): Candidate => {
+const makeCandidate = (der: Uint8Array, { chain, opensslError, via }: PeerFacts, { trust, clock }: Pick<PeerChecks, 'trust' | 'clock'>): Candidate => {
   let certificate: Certificate;
   try {
     // A copy: Node hands out views of a pool.
@@ -230,7 +237,18 @@ const makeCandidate = (der: Uint8Array, { chain, opensslError }: PeerFacts, { tr
     }
     throw new Refusal('ERR_PEER_ISSUER', 'the client certificate leads to a trusted root but was not issued by a pinned issuing CA', { certificate });
   }
+  if (via !== undefined) proveAlone(certificate, issuer, clock);
   return { certificate, issuer, principal: principalOf(certificate, issuer.issuerId), known: false };
+};
+
+/** Of a certificate that came in a header OpenSSL has proved nothing. */
+const proveAlone = (certificate: Certificate, issuer: TrustedIssuer, clock: Clock): void => {
+  const verdict = verifyPath(certificate, {
+    anchors: [issuer.root], intermediates: [issuer.certificate, ...issuer.above], at: clock.now(), purpose: 'client',
+    // How it stands is the index's to say, then and at every request.
+    onUnknownStatus: 'allow', limits: peerPathLimits,
+  });
+  if (!verdict.ok) throw new Refusal(codeOfPath(verdict.code), `the client certificate cannot be used: ${verdict.reason}`, { certificate, issuer });
 };
 
 /** What cannot be read leads nowhere. */
@@ -257,6 +275,7 @@ const judge = (candidate: Candidate, facts: PeerFacts, checks: PeerChecks, known
     expiresAt: expiryOf(certificate, issuer),
     remoteAddress: facts.remoteAddress,
     resumed: facts.resumed,
+    via: facts.via,
   } as unknown as VerifiedPeer;
   return { ok: true, peer, certificate, issuer };
 };

@@ -8,7 +8,7 @@ import { fieldsOf, isFields, without } from './fields.ts';
 import type { Fields } from './fields.ts';
 
 /** On whose behalf something is sent. */
-export type OnBehalf = Pick<UpstreamRequest, 'principal' | 'roles' | 'address'>;
+export type OnBehalf = Pick<UpstreamRequest, 'principal' | 'roles' | 'address' | 'via'>;
 
 /** What an MCP client says about itself: once in `initialize`, or in the envelope of every request. */
 export interface ClientFacts {

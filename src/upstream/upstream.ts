@@ -14,6 +14,8 @@ export interface UpstreamRequest {
   readonly roles: readonly string[];
   /** Where the peer is, for the audit log of what takes the request in again; undefined for requests of the gateway's own. */
   readonly address?: string | undefined;
+  /** Id of the proxy that the caller came through. */
+  readonly via?: string | undefined;
   /** The upstream's own session id; undefined before `initialize` was answered and for stateless upstreams. */
   readonly session: string | undefined;
   readonly protocolVersion: string | undefined;

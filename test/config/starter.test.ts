@@ -57,6 +57,7 @@ describe('the configuration reference', () => {
         "gateway.allowedOrigins list of texts = []",
         "gateway.minTlsVersion TLSv1.3 | TLSv1.2 = TLSv1.3",
         "gateway.aggregate true | false = false",
+        "gateway.proxies list of texts = []",
         "gateway.eras both | legacy | modern = both",
         "gateway.limits.bodyBytes integer = 4194304",
         "gateway.limits.bodyTimeoutMs integer = 10000",

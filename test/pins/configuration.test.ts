@@ -15,6 +15,7 @@ it('keeps the keys of sallyport.yaml and their defaults', () => {
     'gateway.allowedOrigins = []',
     'gateway.minTlsVersion = TLSv1.3',
     'gateway.aggregate = false',
+    'gateway.proxies = []',
     'gateway.eras = both',
     'gateway.limits.bodyBytes = 4194304',
     'gateway.limits.bodyTimeoutMs = 10000',

@@ -28,6 +28,7 @@ export interface TestGatewayOptions {
   readonly auditArguments?: 'digest' | 'full';
   readonly eras?: 'legacy' | 'modern' | 'both';
   readonly aggregate?: boolean;
+  readonly proxies?: readonly string[];
   /** What was approved of the tools; default nothing yet. */
   readonly toolStore?: MemoryToolStore;
 }
@@ -112,6 +113,7 @@ export const startTestGateway = async (options: TestGatewayOptions = {}): Promis
     minTlsVersion: 'TLSv1.3',
     eras: options.eras,
     aggregate: options.aggregate,
+    proxies: options.proxies,
     auditArguments: options.auditArguments ?? 'digest',
     toolWatch,
     randomness: systemRandomness,

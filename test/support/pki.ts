@@ -52,7 +52,7 @@ export interface TestCa extends TestIdentity {
   subordinate(commonName: string, options?: { readonly notAfter?: Date }): TestCa;
   /** DER of a CRL signed by this CA. */
   crl(options: {
-    readonly entries: TbsCrlFields['entries']; readonly crlNumber?: number; readonly thisUpdate?: Date; readonly nextUpdate?: Date; readonly idp?: TbsCrlFields['idp'];
+    readonly entries: TbsCrlFields['entries']; readonly crlNumber?: number; readonly thisUpdate?: Date; readonly nextUpdate?: Date; readonly idp?: TbsCrlFields['idp']; readonly baseCrlNumber?: number;
   }): Uint8Array;
 }
 
@@ -102,7 +102,7 @@ const createCa = (commonName: string, parent: { readonly ca: TestIdentity; reado
       const tbs = encodeTbsCrl({
         issuerName: certificate.subjectNameDer, signatureAlgorithm: algorithm, crlNumber: options.crlNumber ?? 1,
         thisUpdate: options.thisUpdate ?? seconds(Date.now() - 60_000), nextUpdate: options.nextUpdate ?? seconds(Date.now() + DAY_MS),
-        authorityKeyIdentifier: keyIdentifierOf(spki), entries: options.entries, idp: options.idp,
+        authorityKeyIdentifier: keyIdentifierOf(spki), entries: options.entries, idp: options.idp, baseCrlNumber: options.baseCrlNumber,
       });
       return assembleSigned(tbs, algorithm, signWith(privateKey, tbs));
     },

@@ -1,10 +1,11 @@
+import { connect } from 'node:tls';
 import { afterAll, describe, expect, it } from 'vitest';
 import { TrustAnchor } from '../../src/tls/trust-anchor.ts';
 import type { TrustAnchorOptions } from '../../src/tls/trust-anchor.ts';
 import { TrustStore } from '../../src/tls/trust.ts';
 import { createTestPki } from '../support/pki.ts';
 import type { TestIdentity } from '../support/pki.ts';
-import { call, freshIndex, openPort, until } from './port.ts';
+import { call, credentials, freshIndex, openPort, until } from './port.ts';
 import type { Port } from './port.ts';
 
 const ours = createTestPki('Acme');
@@ -65,14 +66,12 @@ describe('certificates of other authorities', () => {
   });
 
   it('are cut when their anchor leaves, and stay when it is only read again', async () => {
-    const { request } = await import('node:https');
     const identity = alice();
-    const req = request({ host: '127.0.0.1', port: port.port, path: '/', servername: 'localhost', ca: ours.root.certPem, key: identity.keyPem, cert: identity.chainPem, agent: false, headers: { connection: 'keep-alive' } });
-    req.on('error', () => undefined).end();
+    await until(() => port.listener.connections.countOf('corp/cn:alice') === 0, 'earlier ones closed');
+    const socket = connect({ host: '127.0.0.1', port: port.port, ...credentials(ours, identity) });
     let closed = false;
-    req.once('response', (answer) => answer.resume());
-    req.once('socket', (socket) => socket.once('close', () => { closed = true; }));
-    await until(() => port.listener.connections.size > 0, 'alice connected');
+    socket.on('error', () => undefined).once('close', () => { closed = true; });
+    await until(() => port.listener.connections.countOf('corp/cn:alice') > 0, 'alice connected');
     const server = ours.issuing.server();
     port.listener.reload({ key: server.keyPem, cert: server.chainPem, trust: storeOf(anchor(), spiffe) });
     expect(closed).toBe(false);

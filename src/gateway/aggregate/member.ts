@@ -9,7 +9,7 @@ import type { AggregateMember } from './aggregate-upstream.ts';
 
 export interface MemberOptions {
   readonly name: string;
-  readonly handle: (request: IncomingMessage, response: ServerResponse, peer: { readonly principal: Principal; readonly remoteAddress: string | undefined }) => Promise<void>;
+  readonly handle: (request: IncomingMessage, response: ServerResponse, peer: { readonly principal: Principal; readonly remoteAddress: string | undefined; readonly via: string | undefined }) => Promise<void>;
   readonly offersTo: (principal: Principal) => boolean;
   /** One that the endpoint accepts. */
   readonly host: string;
@@ -23,7 +23,7 @@ export const memberOf = ({ name, handle, offersTo, host, answerBytes }: MemberOp
   exchange: (asked) => {
     const request = requestOfOurs({ method: 'POST', headers: { ...headersOf(asked), host }, body: asked.body ?? '' });
     const { response, answer } = captureResponse(request, { upstream: name, maxBytes: answerBytes, pendingBytes, signal: asked.signal });
-    void handle(request, response, { principal: asked.principal, remoteAddress: asked.address });
+    void handle(request, response, { principal: asked.principal, remoteAddress: asked.address, via: asked.via });
     return answer;
   },
 });
