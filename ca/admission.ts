@@ -17,7 +17,7 @@ export interface Admission {
   /** When whoever vouches gave his word; a revocation at or after it stands. `ignore`: the operator knows. */
   readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';
   /** The certificate presented for renewal. */
-  readonly presented?: CertificateKey;
+  readonly presented?: CertificateKey & { readonly expired?: boolean };
 }
 
 /** Answers with the certificates to be retired (revoked as `superseded`) to stay within the limit. */
@@ -26,7 +26,7 @@ export const admit = ({ ofAgent, ofKey }: Contenders, admission: Admission): rea
   const current = ofAgent.filter(({ notAfter }) => notAfter >= wholeSecond(intent.createdAt));
   checkKeyHistory(ofKey, admission);
   if (revokedIdentity !== 'ignore') checkIdentity(ofAgent.filter(({ state }) => state === 'revoked'), intent.agent, revokedIdentity.wordGivenAt);
-  checkPresented(current, admission);
+  checkPresented(admission.presented?.expired === true ? ofAgent : current, admission);
   checkBearer(current, admission);
   return withinLimit(current, admission);
 };
@@ -56,7 +56,10 @@ const checkIdentity = (revoked: readonly Contender[], agent: string, wordGivenAt
 
 /** Revoked since it was presented, as when a whole agent is revoked while it renews. */
 const checkPresented = (ofAgent: readonly Contender[], { intent, presented }: Admission): void => {
-  if (presented === undefined || ofAgent.some((record) => record.serial === presented.serial && record.issuerId === presented.issuerId && record.state === 'issued')) return;
+  if (presented === undefined) return;
+  const record = ofAgent.find(({ serial, issuerId }) => serial === presented.serial && issuerId === presented.issuerId);
+  // An expired one is among the contenders only when it was revoked.
+  if (presented.expired === true ? record?.state !== 'revoked' : record?.state === 'issued') return;
   throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is no longer valid; ask the operator for a new identity', { facts: { agent: intent.agent, serial: presented.serial } });
 };
 

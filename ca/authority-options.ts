@@ -18,6 +18,8 @@ export interface AuthorityOptions {
   readonly maxTtl?: string | number | undefined;
   /** Live certificates one agent may hold. Default 2, so that renewal can overlap; with 1 nothing can be renewed. */
   readonly maxLivePerAgent?: number | undefined;
+  /** How long after its end a certificate may be renewed, with proof of its key. Default 0: not at all. */
+  readonly renewalGraceSeconds?: number | undefined;
   /** How long a request for approval waits. Default 7d. */
   readonly requestExpiry?: string | number | undefined;
   /** Requests that may wait for approval at once. Default 1,000. */

@@ -13,7 +13,7 @@ import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
 import { createTokenText, isTokenFor, parseToken } from './enrollment.ts';
 import { CaError } from './errors.ts';
-import { certificateRefused, certificateUnknownIssued, tokenCreated, tokenRefused, tokenSpent } from './events.ts';
+import { certificateRefused, certificateUnknownIssued, renewalLate, tokenCreated, tokenRefused, tokenSpent } from './events.ts';
 import { grantedToAgent, grantedToServer } from './grant.ts';
 import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
 import { HierarchyKeeper } from './hierarchy-keeper.ts';
@@ -26,6 +26,7 @@ import type { Granted } from './issuance.ts';
 import { checkSubjectKey } from './key-policy.ts';
 import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
+import { lateness } from './late-renewal.ts';
 import type { OcspResponders } from './ocsp-responders.ts';
 import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, KeyAlgorithm, RequestState, SerialHex } from './ports.ts';
 import { answerOf, fillOrder } from './order.ts';
@@ -287,7 +288,7 @@ export class CertificateAuthority {
   }
 
   /**
-   * A successor for a live certificate of ours, same agent, OUs, profile and lifetime. The caller has
+   * A successor for a live certificate of ours, or one that expired within the grace: same agent, OUs, profile and lifetime. The caller has
    * seen proof that the other side holds the presented certificate's key: it came over mutual TLS.
    */
   async renew(presented: CertificateKey, request: RenewRequest): Promise<IssuedCertificate> {
@@ -298,15 +299,17 @@ export class CertificateAuthority {
       if (old === undefined || issuer?.role !== 'issuing' || !isTrusted(issuer) || old.der === undefined) throw new CaError('ERR_CA_CERTIFICATE_UNKNOWN', 'the certificate presented for renewal was not issued here; enroll again', { facts: { ...presented } });
       const now = this.#options.clock.now();
       if (old.state === 'revoked') throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is revoked; ask the operator for a new identity', { facts: { ...presented } });
-      if (now.getTime() >= old.notAfter.getTime() + 1_000) throw new CaError('ERR_CA_TTL', 'the certificate presented for renewal has expired; enroll again with a new token', { facts: { ...presented } });
+      const late = await lateness(old, { store: this.#options.store, now, graceSeconds: this.#graceSeconds });
       // To present it is to use it, wherever that was.
       if (old.firstSeenAt === undefined) await this.#options.store.markSeen(presented, now);
       const profile = this.#agentProfile(old.profile);
+      if (request.profile !== undefined && request.profile !== profile.name) throw new CaError('ERR_CA_PROFILE', `the certificate presented is of profile ${profile.name}, not ${request.profile}; renew it where that one is renewed`, { facts: { profile: profile.name } });
       requireWay(profile, 'renewal');
       if (request.way !== undefined) requireWay(profile, request.way);
       const [email] = parseCertificate(old.der).emails;
       const granted = grantedToAgent(this.trustDomain, old.agent, { organizationalUnits: old.organizationalUnits, email }, profile);
       const key = await this.#subjectKey(request, granted, profile);
+      if (late !== undefined) await this.#options.store.recordEvent(renewalLate(old, { time: now, actor, lateSeconds: late }));
       // The lifetime once granted, within what the profile allows today.
       const before = (old.notAfter.getTime() + 1_000 - Math.floor(old.createdAt.getTime() / 1_000) * 1_000) / 1_000;
       return this.#fill(
@@ -318,9 +321,9 @@ export class CertificateAuthority {
           spki: key.spki,
           issuer: this.issuing,
           replaces: old.serial,
-          presented,
-          // The presented certificate is the word; admission looks at it again.
-          revokedIdentity: 'ignore',
+          presented: { ...presented, expired: late !== undefined },
+          // The presented certificate is the word; admission looks at it again. Once it has expired, what was said of the agent meanwhile stands.
+          revokedIdentity: late === undefined ? 'ignore' : { wordGivenAt: old.createdAt },
           actor,
         },
         undefined,
@@ -334,14 +337,14 @@ export class CertificateAuthority {
    */
   async revoke(selector: RevokeSelector, options: RevokeOptions = {}): Promise<RevokeResult> {
     const { store, clock } = this.#options;
-    const result = await revokeSelected({ store, clock, sleep: (ms) => sleep(ms), intentPatienceMs: Math.min(2_000, this.#intentPatienceMs) }, selector, options);
+    const result = await revokeSelected({ store, clock, sleep: (ms) => sleep(ms), intentPatienceMs: Math.min(2_000, this.#intentPatienceMs), graceSeconds: this.#graceSeconds }, selector, options);
     this.#statusChanged(result.revoked);
     return result;
   }
 
   /** What `revoke` would do with this selection and reason, without doing it. */
   async previewRevocation(selector: RevokeSelector, options: Pick<RevokeOptions, 'reason'> = {}): Promise<RevocationPreview> {
-    return previewRevocation(this.#options, selector, options);
+    return previewRevocation({ ...this.#options, graceSeconds: this.#graceSeconds }, selector, options);
   }
 
   /** Lifts holds: the certificates are good again, at every enforcement point and from the next CRL on. */
@@ -521,6 +524,10 @@ export class CertificateAuthority {
       actor: request.decidedBy ?? terms.requestedBy,
       ...(request.serial === undefined ? {} : { serial: request.serial }),
     };
+  }
+
+  get #graceSeconds(): number {
+    return this.#options.renewalGraceSeconds ?? 0;
   }
 
   get #intentPatienceMs(): number {

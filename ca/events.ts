@@ -98,6 +98,17 @@ export const certificateReleased = (record: CertificateRecord, { time, actor }: 
   thumbprint: record.thumbprint,
 });
 
+/** Allowed although the certificate that was shown has expired. */
+export const renewalLate = (old: CertificateRecord, { time, actor, lateSeconds }: Circumstances & { readonly lateSeconds: number }): AuditEvent => ({
+  action: 'renewal.late',
+  outcome: 'allowed',
+  time,
+  actor,
+  ...factsOf(old),
+  thumbprint: old.thumbprint,
+  detail: { notAfter: old.notAfter.toISOString(), lateSeconds },
+});
+
 export const crlPublished = (crl: CrlPublication, name: IssuerName, { time, actor }: Circumstances): AuditEvent => ({
   action: 'crl.published',
   outcome: 'done',

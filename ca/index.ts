@@ -38,12 +38,14 @@ export { revocationReasons } from './revocation.ts';
 export { createCaCertificateHandler, createCrlHandler } from './http/publication.ts';
 export { createOcspHandler } from './http/ocsp.ts';
 export { createEnrollHandler } from './http/enroll.ts';
+export { createEstHandler, estOperations } from './http/est.ts';
 export { createRenewHandler } from './http/renew.ts';
 
 export { CaError } from './errors.ts';
 export type { CaErrorCode, ErrorFacts } from './errors.ts';
 export type * from './ports.ts';
 export type { EnrollHandlerOptions } from './http/enroll.ts';
+export type { EstCall, EstHandlerOptions, EstOperation } from './http/est.ts';
 export type { PresentError } from './http/json-exchange.ts';
 export type { CrlHandlerOptions } from './http/publication.ts';
 export type { OcspHandlerOptions } from './http/ocsp.ts';

@@ -27,7 +27,7 @@ export interface Order {
   readonly spki: Uint8Array;
   readonly issuer: Issuer;
   readonly replaces: SerialHex | undefined;
-  readonly presented?: CertificateKey;
+  readonly presented?: CertificateKey & { readonly expired?: boolean };
   /** Reserved before; drawn when absent. */
   readonly serial?: SerialHex;
   readonly revokedIdentity: { readonly wordGivenAt: Date } | 'ignore';

@@ -74,6 +74,8 @@ export interface RenewRequest {
   readonly actor?: string;
   /** Over EST the profile must allow that too. */
   readonly way?: 'est';
+  /** Profile the certificate must be of; any when absent. */
+  readonly profile?: string | undefined;
 }
 
 export interface IssuedCertificate extends CertificateKey {

@@ -27,6 +27,8 @@ export interface RevocationWorld {
   readonly sleep: (ms: number) => Promise<void>;
   /** How long a pending intent may take before it counts as left behind. */
   readonly intentPatienceMs: number;
+  /** How long after its end a certificate may be renewed, and so is worth revoking. Default 0. */
+  readonly graceSeconds?: number;
 }
 
 /** Certificates of one transaction: what a crash leaves is revoked whole or not at all, and the write queue stays free for others. */
@@ -45,12 +47,12 @@ export const allCertificates = async (store: Pick<CaStore, 'findCertificates'>, 
 
 /** What would be revoked and what is already, at this moment. */
 export const previewRevocation = async (
-  { store, clock }: Pick<RevocationWorld, 'store' | 'clock'>,
+  { store, clock, graceSeconds }: Pick<RevocationWorld, 'store' | 'clock' | 'graceSeconds'>,
   selector: RevokeSelector,
   options: Pick<RevokeOptions, 'reason'>,
 ): Promise<RevocationPreview> => {
   const reason = checkedReason(options.reason);
-  const found = (await allCertificates(store, queryOf(selector, clock.now()))).filter(isChosen(selector));
+  const found = (await allCertificates(store, queryOf(selector, reach(clock, graceSeconds)))).filter(isChosen(selector));
   const due = found.filter(isDue(reason));
   const alreadyRevoked = found.filter((record) => record.state === 'revoked' && !isDue(reason)(record));
   if (due.length === 0) refuseEmpty(selector, alreadyRevoked, found.some(({ state }) => state === 'intent'));
@@ -62,10 +64,10 @@ export const previewRevocation = async (
  * in another process even: it is waited for, and when nobody finishes it, declared unknown and revoked.
  */
 export const revokeSelected = async (world: RevocationWorld, selector: RevokeSelector, options: RevokeOptions): Promise<RevokeResult> => {
-  const { store, clock } = world;
+  const { store, clock, graceSeconds } = world;
   const reason = checkedReason(options.reason);
   const actor = options.actor ?? 'ca';
-  const query = queryOf(selector, clock.now());
+  const query = queryOf(selector, reach(clock, graceSeconds));
   const chosen = isChosen(selector);
 
   const revoked: CertificateRecord[] = [];
@@ -94,6 +96,9 @@ export const revokeSelected = async (world: RevocationWorld, selector: RevokeSel
   if (revoked.length === 0) refuseEmpty(selector, alreadyRevoked, false);
   return { revoked, alreadyRevoked, changeSeq };
 };
+
+/** What ended before is of no use to anybody. */
+const reach = (clock: Clock, graceSeconds = 0): Date => new Date(clock.now().getTime() - graceSeconds * 1_000);
 
 const checkedReason = (reason: RevocationReason = 'unspecified'): RevocationReason => {
   if (revocationReasons.includes(reason)) return reason;

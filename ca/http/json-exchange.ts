@@ -34,12 +34,22 @@ export const crossed = ({ crossCertificates }: Pick<IssuedCertificate, 'crossCer
 
 export const answerError = (error: unknown, present: PresentError): Response => {
   const { status, code, message } = present(error);
+  if (code === 'ERR_REQUEST_PENDING' && error instanceof CaError) return answerPending(error);
   return answer(status, { error: { code, message } });
+};
+
+/** RFC 9110 §15.3.3: taken, and not decided yet. Asking again with the same token and key is how it is collected. */
+const answerPending = ({ facts }: CaError): Response => {
+  const { request, retryAfterSeconds, expiresAt } = facts;
+  const response = answer(202, { pending: { request, retryAfterSeconds, expiresAt } });
+  response.headers.set('retry-after', String(retryAfterSeconds));
+  return response;
 };
 
 export const refuseMethod = (allowed: string): Response => new Response(null, { status: 405, headers: { allow: allowed } });
 
-const readBody = async (request: Request): Promise<Uint8Array> => {
+/** Refuses with `ERR_CSR_INVALID` what is longer than any request. */
+export const readBody = async (request: Request): Promise<Uint8Array> => {
   const parts: Uint8Array[] = [];
   let length = 0;
   if (request.body !== null) {

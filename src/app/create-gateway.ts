@@ -202,8 +202,10 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     // The agent pins the root by its hash, so it must be shown.
     identity: shownUnder(enrollmentIdentity, authority.hierarchy, { root: 'shown' }),
     trust: () => ownTrust, index, clock, minVersion: config.gateway.minTlsVersion,
+    renewalGraceMs: config.ca.renewalGrace,
     routes: enrollmentRoutes({
       authority, acme,
+      est: config.ca.est ? { keyAlgorithm: config.ca.keyAlgorithm } : undefined,
       places: () => ({ gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, enrollment: addresses.enrollUrl ?? '' }),
     }),
     onRefused: (refused) => gateway.recordRefused(refused),

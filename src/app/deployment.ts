@@ -130,6 +130,7 @@ export function authorityOptions(config: Config, store: Store, world: World): Au
     maxLivePerAgent: ca.maxLivePerAgent,
     retireReplaced: ca.retireReplaced === 'never' ? 'never' : inSeconds(ca.retireReplaced),
     ocsp: ca.ocsp,
+    renewalGraceSeconds: ca.renewalGrace / 1_000,
     requestExpiry: inSeconds(ca.requests.expiry),
     maxPendingRequests: ca.requests.maxPending,
     crlLifetime: inSeconds(ca.crl.lifetime),

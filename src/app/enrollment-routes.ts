@@ -1,7 +1,7 @@
 /** What the enrollment port of a deployment serves. */
 import type { AcmeServer } from '../../ca/acme/server.ts';
-import { createEnrollHandler, createRenewHandler } from '../../ca/index.ts';
-import type { CertificateAuthority } from '../../ca/index.ts';
+import { createEnrollHandler, createEstHandler, createRenewHandler, estOperations } from '../../ca/index.ts';
+import type { CertificateAuthority, CertificateKey, EstOperation, KeyAlgorithm } from '../../ca/index.ts';
 import { SallyportError } from '../errors.ts';
 import type { EnrollmentCaller, EnrollmentRoute } from '../gateway/enrollment-server.ts';
 import { presentPublicly } from './public-handler.ts';
@@ -10,6 +10,8 @@ export interface EnrollmentWorld {
   readonly authority: CertificateAuthority;
   /** Undefined when it is off. */
   readonly acme: AcmeServer | undefined;
+  /** EST at `/.well-known/est/`, for which clients are told to make such keys; undefined for none. */
+  readonly est: { readonly keyAlgorithm: KeyAlgorithm } | undefined;
   /** Known once the listeners are bound. */
   readonly places: () => {
     /** Where agents find the gateway, `https://…/mcp`. */
@@ -19,7 +21,7 @@ export interface EnrollmentWorld {
   };
 }
 
-export const enrollmentRoutes = ({ authority, acme, places }: EnrollmentWorld): readonly EnrollmentRoute[] => {
+export const enrollmentRoutes = ({ authority, acme, est, places }: EnrollmentWorld): readonly EnrollmentRoute[] => {
   const answering = () => {
     const { gateway, enrollment } = places();
     return { authority, gateway, renewal: `${enrollment}/renew`, present: presentPublicly };
@@ -29,12 +31,41 @@ export const enrollmentRoutes = ({ authority, acme, places }: EnrollmentWorld): 
     {
       path: '/renew',
       certificate: 'required',
-      handle: async (request, { peer }) => {
-        if (peer === undefined) throw new SallyportError('ERR_PEER_NO_CERTIFICATE', 'renewal needs the certificate that is to be renewed');
-        return createRenewHandler(answering())(request, peer.principal);
+      expired: 'renewable',
+      handle: async (request, caller) => {
+        const shown = shownBy(caller);
+        if (shown === undefined) throw new SallyportError('ERR_PEER_NO_CERTIFICATE', 'renewal needs the certificate that is to be renewed');
+        return createRenewHandler(answering())(request, shown);
       },
     },
     // Every request there is signed; a client certificate proves nothing more.
     ...(acme === undefined ? [] : [{ path: '/acme/', certificate: 'ignored' as const, handle: (request: Request, { address }: EnrollmentCaller) => acme.handle(request, { address }) }]),
+    ...(est === undefined ? [] : estRoutes(authority, est.keyAlgorithm)),
+  ];
+};
+
+const shownBy = ({ peer, expired }: EnrollmentCaller): CertificateKey | undefined => peer?.principal ?? expired;
+
+/** RFC 7030 §3.2.2: with and without a label, which is the name of a profile. */
+const estRoutes = (authority: CertificateAuthority, keyAlgorithm: KeyAlgorithm): readonly EnrollmentRoute[] => {
+  const handle = createEstHandler({ authority, keyAlgorithm, present: presentPublicly });
+  const demands: Readonly<Record<EstOperation, Pick<EnrollmentRoute, 'certificate' | 'expired' | 'guessable'>>> = {
+    // RFC 7030 §4.1.2 and §4.5.1: anybody may ask.
+    cacerts: { certificate: 'ignored' },
+    csrattrs: { certificate: 'ignored' },
+    simpleenroll: { certificate: 'optional', guessable: true },
+    simplereenroll: { certificate: 'required', expired: 'renewable' },
+  };
+  const labels = [undefined, ...authority.profiles.keys()];
+  return [
+    ...labels.flatMap((label) =>
+      estOperations.map((operation) => ({
+        path: `/.well-known/est/${label === undefined ? '' : `${label}/`}${operation}`,
+        ...demands[operation],
+        handle: (request: Request, caller: EnrollmentCaller) => handle(request, { operation, label, shown: shownBy(caller), address: caller.address }),
+      })),
+    ),
+    // RFC 7030 §4.3 and §4.4 are optional, and keys are made where they are used.
+    { path: '/.well-known/est/', certificate: 'ignored', handle: async (request) => new Response(null, { status: /\/(?:serverkeygen|fullcmc)$/.test(new URL(request.url).pathname) ? 501 : 404 }) },
   ];
 };

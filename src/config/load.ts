@@ -87,6 +87,8 @@ function invalid(file: string, problems: readonly Problem[], cause?: unknown): S
   });
 }
 
+const longestGraceMs = 90 * 86_400_000;
+
 function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly Problem[] {
   const problems: Problem[] = [];
   const problem = (path: ValuePath, message: string): void => {
@@ -103,6 +105,8 @@ function contradictionsIn(config: ConfigFile, document: YamlDocument): readonly 
     }
   }
   if (config.ca.acme.enabled && config.gateway.enroll === false) problem(['ca', 'acme', 'enabled'], 'is true, but gateway.enroll is false: ACME is served by the enrollment port');
+  if (config.ca.renewalGrace > longestGraceMs) problem(['ca', 'renewalGrace'], 'must be at most 90d: whoever is away for longer enrolls again');
+  if (config.ca.renewalGrace % 1_000 !== 0) problem(['ca', 'renewalGrace'], 'must be whole seconds');
   const taken = new Map<string, string>();
   for (const key of ['listen', 'public', 'enroll'] as const) {
     const address = config.gateway[key];

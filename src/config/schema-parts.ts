@@ -18,6 +18,20 @@ export const duration = () =>
     })
     .register(typeNames, { type: 'duration' });
 
+/** Where none at all is a choice. */
+export const durationOrNone = () =>
+  z
+    .string('must be a duration such as 24h, or 0s for none')
+    .transform((text, context) => {
+      const millis = parseDuration(text);
+      if (millis === undefined) {
+        context.addIssue('must be a duration such as 24h (ms, s, m, h, d), or 0s for none');
+        return z.NEVER;
+      }
+      return millis;
+    })
+    .register(typeNames, { type: 'duration' });
+
 export const httpUrl = (protocols: readonly string[], what: string) =>
   z
     .string(`must be ${what}`)

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { acme } from './acme-schema.ts';
 import { parseListenAddress } from './listen-address.ts';
-import { count, duration, httpUrl, text, typeNames } from './schema-parts.ts';
+import { count, duration, durationOrNone, httpUrl, text, typeNames } from './schema-parts.ts';
 import { trustAnchor, trustKeysAt, trustName } from './trust-schema.ts';
 
 const keyAlgorithms = ['p256', 'p384', 'ed25519', 'rsa2048', 'rsa3072', 'rsa4096', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const;
@@ -99,6 +99,8 @@ const ca = z.strictObject({
   crl: crl.prefault({}).describe('Revocation lists'),
   ocsp: z.boolean('must be true or false').default(true).describe('Answer OCSP requests at /ocsp of the public listener, and staple such answers to the gateway\'s own certificate'),
   acme: acme.prefault({}).describe('The ACME server'),
+  est: z.boolean('must be true or false').default(true).describe('Serve Enrollment over Secure Transport (RFC 7030) at /.well-known/est/ of the enrollment listener'),
+  renewalGrace: durationOrNone().prefault('0s').describe('Time after its end in which a certificate may still be renewed with proof of its key, at most 90d; 0s for none. Revoking an agent reaches certificates within it'),
   requests: requests.prefault({}).describe('Certificates that a second person must approve'),
   profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe, server, short-lived and console-user'),
 });

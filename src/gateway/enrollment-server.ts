@@ -13,7 +13,10 @@ import type { RefusedPeer, ServerIdentity } from '../tls/listener.ts';
 import type { TrustStore } from '../tls/trust.ts';
 import { RefusalBudget } from '../tls/refusal-budget.ts';
 import type { VerifiedPeer } from '../tls/verified-peer.ts';
+import { verifyExpiredPeer } from '../tls/expired-peer.ts';
+import type { ExpiredPeer, ExpiredVerdict } from '../tls/expired-peer.ts';
 import { verifyPeer } from '../tls/verify-peer.ts';
+import type { PeerChecks, PeerFacts, PeerVerdict } from '../tls/verify-peer.ts';
 import { webListener } from './web-listener.ts';
 
 /** Who asks. */
@@ -21,6 +24,8 @@ export interface EnrollmentCaller {
   readonly address: string | undefined;
   /** Who showed a good certificate; always there where the route demands one. */
   readonly peer: VerifiedPeer | undefined;
+  /** Who showed one that expired within the grace, where the route renews it. */
+  readonly expired?: ExpiredPeer | undefined;
 }
 
 /** One thing the enrollment port serves. */
@@ -29,6 +34,8 @@ export interface EnrollmentRoute {
   readonly path: string;
   /** `required`: without a good one the request is refused. `optional`: a bad one is refused, none is not. `ignored`: it lives on another proof. */
   readonly certificate: 'required' | 'optional' | 'ignored';
+  /** Whether one that expired within the grace will do, as for its renewal. Default `refused`. */
+  readonly expired?: 'renewable' | 'refused';
   /** Whether 401 and 403 are wrong guesses at a secret, which are few a second for all callers together: each is an entry in the audit log. */
   readonly guessable?: boolean;
   handle(request: Request, caller: EnrollmentCaller): Promise<Response>;
@@ -42,6 +49,8 @@ export interface EnrollmentServerOptions {
   readonly clock: Clock;
   readonly minVersion: 'TLSv1.3' | 'TLSv1.2';
   readonly routes: readonly EnrollmentRoute[];
+  /** How long after its end a certificate may be renewed with proof of its key. Default 0: not at all. */
+  readonly renewalGraceMs?: number | undefined;
   /** A certificate of ours that is no longer good. Strangers are not worth an entry each. */
   readonly onRefused: (refused: RefusedPeer) => void;
   readonly onFailure: (error: unknown, address: string | undefined) => void;
@@ -54,20 +63,21 @@ const wrongGuesses = { perSecond: 5, burst: 100 };
 const pauseMs = 1_000;
 
 export const createEnrollmentServer = (options: EnrollmentServerOptions): Server => {
-  const { identity, clock, routes } = options;
+  const { identity, clock } = options;
+  const routeOf = routing(options.routes);
   const guesses = new RefusalBudget(clock, wrongGuesses);
   let pausedUntil = 0;
   const handler = webListener({
     limits,
     onFailure: options.onFailure,
     handler: async (request, { address, socket }) => {
-      const route = routeOf(routes, new URL(request.url).pathname);
-      const peer = await peerOf(socket, address, route.certificate, options);
-      if (route.guessable !== true) return route.handle(request, { address, peer });
+      const route = routeOf(new URL(request.url).pathname);
+      const caller = { address, ...(await shownBy(socket, address, { route, options })) };
+      if (route.guessable !== true) return route.handle(request, caller);
       if (clock.now().getTime() < pausedUntil) {
         throw new SallyportError('ERR_LIMIT_REQUESTS', 'too many enrollments with bad tokens: try again in a moment', { facts: { address } });
       }
-      const answer = await route.handle(request, { address, peer });
+      const answer = await route.handle(request, caller);
       const wrong = answer.status === 401 || answer.status === 403;
       if (wrong && guesses.take() === undefined) pausedUntil = clock.now().getTime() + pauseMs;
       return answer;
@@ -86,30 +96,40 @@ export const createEnrollmentServer = (options: EnrollmentServerOptions): Server
   return server;
 };
 
-const routeOf = (routes: readonly EnrollmentRoute[], pathname: string): EnrollmentRoute => {
-  const route = routes.find(({ path }) => pathname === path || (path.endsWith('/') && pathname.startsWith(path)));
-  if (route === undefined) throw new SallyportError('ERR_HTTP_PATH', `the enrollment port serves ${routes.map(({ path }) => path).join(', ')}`);
-  return route;
+const routing = (routes: readonly EnrollmentRoute[]): ((pathname: string) => EnrollmentRoute) => {
+  const exact = new Map(routes.map((route) => [route.path, route]));
+  const folders = routes.filter(({ path }) => path.endsWith('/'));
+  return (pathname) => {
+    const route = exact.get(pathname) ?? folders.find(({ path }) => pathname.startsWith(path));
+    if (route === undefined) throw new SallyportError('ERR_HTTP_PATH', 'the enrollment port does not serve this path: see docs/enrollment.md', { facts: { path: pathname.slice(0, 200) } });
+    return route;
+  };
 };
 
-const peerOf = async (socket: Socket, address: string | undefined, demand: EnrollmentRoute['certificate'], options: EnrollmentServerOptions): Promise<VerifiedPeer | undefined> => {
-  if (demand === 'ignored') return undefined;
+type Shown = Pick<EnrollmentCaller, 'peer' | 'expired'>;
+
+const shownBy = async (socket: Socket, address: string | undefined, { route, options }: { readonly route: EnrollmentRoute; readonly options: EnrollmentServerOptions }): Promise<Shown> => {
+  if (route.certificate === 'ignored') return { peer: undefined };
   const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.raw : undefined;
   if (!(socket instanceof TLSSocket) || certificate === undefined) {
-    if (demand === 'optional') return undefined;
+    if (route.certificate === 'optional') return { peer: undefined };
     throw new SallyportError('ERR_PEER_NO_CERTIFICATE', 'this needs a client certificate: show the one that was issued here');
   }
-  const verdict = await verifyPeer(
-    {
-      certificate,
-      // The types say Error; Node gives the code as a string.
-      opensslError: socket.authorized ? undefined : String(socket.authorizationError),
-      remoteAddress: address,
-      resumed: socket.isSessionReused(),
-    },
-    { trust: options.trust(), index: options.index, clock: options.clock },
-  );
-  if (verdict.ok) return verdict.peer;
+  const facts: PeerFacts = {
+    certificate,
+    // The types say Error; Node gives the code as a string.
+    opensslError: socket.authorized ? undefined : String(socket.authorizationError),
+    remoteAddress: address,
+    resumed: socket.isSessionReused(),
+  };
+  const checks: PeerChecks = { trust: options.trust(), index: options.index, clock: options.clock };
+  const graceMs = options.renewalGraceMs ?? 0;
+  let verdict: PeerVerdict | ExpiredVerdict = await verifyPeer(facts, checks);
+  if (verdict.ok) return { peer: verdict.peer };
+  if (verdict.error.code === 'ERR_PEER_EXPIRED' && route.expired === 'renewable' && graceMs > 0) {
+    verdict = await verifyExpiredPeer(facts, { ...checks, graceMs });
+    if (verdict.ok) return { peer: undefined, expired: verdict.peer };
+  }
   if (verdict.facts.issuer !== undefined) options.onRefused({ ...verdict.facts, error: verdict.error, resumed: socket.isSessionReused(), suppressed: 0 });
   throw verdict.error;
 };

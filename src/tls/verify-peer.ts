@@ -76,7 +76,7 @@ export const verifyPeer = (facts: PeerFacts, checks: PeerChecks): PeerVerdict | 
   }
   const { certificate, issuer } = candidate;
   if (issuer.anchor !== undefined) return judgeForeigner(candidate, facts, checks);
-  if (candidate.known || checks.isKnown === undefined) return judge(candidate, facts, checks, true);
+  if (candidate.known || checks.isKnown === undefined) return judge(candidate, facts, checks, 'unasked');
   const known = checks.isKnown(issuer.issuerId, certificate.serial, certificate.thumbprint);
   if (typeof known === 'boolean') return judge(candidate, facts, checks, known);
   return known.then(
@@ -261,12 +261,13 @@ const certificatesIn = (chain: readonly Uint8Array[]): readonly Certificate[] =>
     }
   });
 
-const judge = (candidate: Candidate, facts: PeerFacts, checks: PeerChecks, known: boolean): PeerVerdict => {
+/** `unasked`: nobody asked the inventory now, which must not keep others who share the trust store from asking. */
+const judge = (candidate: Candidate, facts: PeerFacts, checks: PeerChecks, known: boolean | 'unasked'): PeerVerdict => {
   const { certificate, issuer, principal } = candidate;
-  if (!known) {
+  if (known === false) {
     return refused(new Refusal('ERR_PEER_UNKNOWN_SERIAL', 'the issuing CA signed this certificate but its inventory does not know it: treat the CA key as misused', candidate), facts);
   }
-  candidate.known = true;
+  candidate.known ||= known === true;
   const problem = statusProblem(principal, certificate, issuer, checks);
   if (problem !== undefined) return { ok: false, error: problem, facts: describe(candidate, facts) };
   const peer = {

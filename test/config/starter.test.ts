@@ -93,6 +93,8 @@ describe('the configuration reference', () => {
         "ca.acme.dnsServers list of texts = []",
         "ca.acme.dangerouslyHttpPort integer",
         "ca.acme.dangerouslyTlsPort integer",
+        "ca.est true | false = true",
+        "ca.renewalGrace duration = 0s",
         "ca.requests.expiry duration = 7d",
         "ca.requests.maxPending integer = 1000",
         "ca.profiles map = {}",

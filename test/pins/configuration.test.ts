@@ -51,6 +51,8 @@ it('keeps the keys of sallyport.yaml and their defaults', () => {
     'ca.acme.dnsServers = []',
     'ca.acme.dangerouslyHttpPort',
     'ca.acme.dangerouslyTlsPort',
+    'ca.est = true',
+    'ca.renewalGrace = 0s',
     'ca.requests.expiry = 7d',
     'ca.requests.maxPending = 1000',
     'ca.profiles = {}',
