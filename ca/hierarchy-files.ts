@@ -12,6 +12,8 @@ import { decodePem } from './x509/pem.ts';
 
 export const certificateFile = (directory: string, name: string): string => join(directory, 'certs', `${name}.cert.pem`);
 export const keyFile = (directory: string, name: string): string => join(directory, 'keys', `${name}.key.pem`);
+/** A request that is signed elsewhere. */
+export const requestFile = (directory: string, name: string): string => join(directory, 'requests', `${name}.csr.pem`);
 /** Written last in every change: what it does not name does not belong to the hierarchy. */
 export const hierarchyFile = (directory: string): string => join(directory, 'certs', 'hierarchy.json');
 

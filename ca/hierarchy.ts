@@ -1,27 +1,30 @@
 /** Root and issuing CA: made, kept in a data directory, loaded. */
 import { join } from 'node:path';
-import type { KeyObject } from 'node:crypto';
 import { signAuthority } from './authority-certificate.ts';
+import { checkCaKeyAlgorithm, newCaKey, openCaKey, writeCaKey } from './ca-key.ts';
+import type { CaKey } from './ca-key.ts';
 import { makePrivateDirectory, writeDurably } from './durable-file.ts';
 import { CaError } from './errors.ts';
-import { certificateFile, crossName, exists, firstList, hierarchyFile, keyFile, readCertificates, readHierarchyList } from './hierarchy-files.ts';
+import { certificateFile, crossName, exists, firstList, hierarchyFile, keyFile, requestFile, readCertificates, readHierarchyList, writeHierarchyList } from './hierarchy-files.ts';
 import type { ListedIssuer } from './hierarchy-files.ts';
 import { spkiHashOf } from './issuance.ts';
 import type { PublishedAt, Validity } from './issuance.ts';
 import { hierarchyOf, pemOf } from './issuer.ts';
 import type { CrossCertificate, Hierarchy, Issuer } from './issuer.ts';
-import { generatePrivateKey, readPrivateKey, signerOf, writePrivateKey } from './key-store.ts';
+import { importedPath, importedRoot, mayCertifyAuthorities } from './import/imported-authority.ts';
+import { checkAgentsNameable } from './name-bounds.ts';
 import type { Clock, KeyAlgorithm, Randomness, Signer } from './ports.ts';
 import type { IssuerName } from './requests.ts';
 import { checkAttributeText, checkTrustDomain } from './subject-rules.ts';
-import { spkiOf } from './x509/algorithm.ts';
 import { verifyCertificateSignature } from './x509/certificate.ts';
 import type { Certificate } from './x509/certificate.ts';
 import { equalBytes } from './x509/der.ts';
 import { encodeNameConstraints } from './x509/extension.ts';
+import { formatName } from './x509/name.ts';
 import type { DistinguishedName } from './x509/name.ts';
 import { generateSerial } from './x509/serial.ts';
 
+export { checkCaKeyAlgorithm } from './ca-key.ts';
 export type { Hierarchy, Issuer } from './issuer.ts';
 
 export interface CreateHierarchyOptions {
@@ -33,11 +36,20 @@ export interface CreateHierarchyOptions {
   readonly trustDomain: string;
   /** Default `p256`. */
   readonly keyAlgorithm?: KeyAlgorithm | undefined;
+  /** Of the root alone. Default: `keyAlgorithm`. */
+  readonly rootKeyAlgorithm?: KeyAlgorithm | undefined;
   /** Encrypts both private keys. */
   readonly passphrase?: string | undefined;
+  /** Keys at hand, such as imported ones or those on a token. Default: new ones. */
+  readonly rootKey?: CaKey | undefined;
+  readonly issuingKey?: CaKey | undefined;
+  /** A root made elsewhere. Without `rootKey` its key stays elsewhere, and `issuing` is needed too. */
+  readonly root?: Certificate | undefined;
+  /** An issuing CA made elsewhere, whose key is `issuingKey`, and the CAs between it and the root in any order. */
+  readonly issuing?: { readonly certificate: Certificate; readonly intermediates?: readonly Certificate[] | undefined } | undefined;
   /** Base URL of the public listener; written into the issuing CA's certificate as CDP and AIA. */
   readonly publicUrl?: string | undefined;
-  /** Restricts the issuing CA to its trust domain and these DNS domains (critical nameConstraints). Default: no constraint. */
+  /** Restricts the issuing CA to its trust domain and these DNS domains (critical nameConstraints); an empty list leaves DNS free. Default: no constraint. */
   readonly permittedDnsNames?: readonly string[] | undefined;
   /** Years until the root and the issuing CA expire. Default 20 and 10. */
   readonly rootYears?: number | undefined;
@@ -55,15 +67,7 @@ export interface LoadHierarchyOptions {
   readonly keys?: 'open' | 'ignore' | undefined;
 }
 
-/** The algorithms a CA key may have; all of `KeyAlgorithm` but RSA 2048, which is short for a decade. */
-const caKeyAlgorithms: readonly KeyAlgorithm[] = ['p256', 'p384', 'ed25519', 'rsa3072', 'rsa4096', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'];
 const yearMs = 365.25 * 86_400_000;
-
-/** @throws CaError `ERR_KEY_ALGORITHM` */
-export const checkCaKeyAlgorithm = (algorithm: KeyAlgorithm): KeyAlgorithm => {
-  if (!caKeyAlgorithms.includes(algorithm)) throw new CaError('ERR_KEY_ALGORITHM', `${JSON.stringify(algorithm)} is not for a CA; use one of ${caKeyAlgorithms.join(', ')}`);
-  return algorithm;
-};
 
 /** From a minute ago, for so many years from now. */
 export const validFor = (years: number, now: Date): Validity => {
@@ -76,38 +80,84 @@ export const validFor = (years: number, now: Date): Validity => {
  * mark of completeness: what an interrupted run leaves behind is never taken for a hierarchy.
  */
 export const createHierarchy = async (options: CreateHierarchyOptions): Promise<Hierarchy> => {
-  const { directory, clock, randomness } = options;
-  const algorithm = checkCaKeyAlgorithm(options.keyAlgorithm ?? 'p256');
+  const { directory, clock } = options;
   checkTrustDomain(options.trustDomain);
   if (options.passphrase === '') throw new CaError('ERR_KEY_PASSPHRASE', 'the passphrase is empty; give one, or none at all for unencrypted keys');
   if (directory !== undefined) await refuseExisting(directory);
 
-  const [rootKey, issuingKey] = await Promise.all([generatePrivateKey(algorithm), generatePrivateKey(algorithm)]);
-  const rootValidity = validFor(options.rootYears ?? 20, clock.now());
-  const issuingValidity = validFor(options.issuingYears ?? 10, clock.now());
-  if (issuingValidity.notAfter > rootValidity.notAfter) throw new CaError('ERR_CA_TTL', 'the issuing CA may not outlive the root; give it fewer years');
-
-  const rootSigner = signerOf(rootKey);
-  const issuingSigner = signerOf(issuingKey);
-  const root = await signAuthority({ role: 'root', subject: caSubject(options.name, 'Root CA'), own: rootSigner, by: undefined, validity: rootValidity, serial: generateSerial(randomness) });
-  const issuing = await signAuthority({
-    role: 'issuing',
-    subject: caSubject(options.name, 'Issuing CA'),
-    own: issuingSigner,
-    by: { certificate: root, signer: rootSigner },
-    validity: issuingValidity,
-    serial: generateSerial(randomness),
-    nameConstraints: options.permittedDnsNames === undefined ? undefined : nameConstraintsOf(options.trustDomain, options.permittedDnsNames),
-    publishedAt: publishedAt(options.publicUrl, { name: 'root', role: 'root' }),
-  });
-  if (directory !== undefined) await writeHierarchy(directory, { root, issuing, rootKey, issuingKey }, options);
+  const now = clock.now();
+  const algorithm = options.keyAlgorithm ?? 'p256';
+  const [rootKey, issuingKey] = await Promise.all([
+    options.rootKey ?? (options.root === undefined ? newCaKey(options.rootKeyAlgorithm ?? algorithm) : undefined),
+    options.issuingKey ?? (options.issuing === undefined ? newCaKey(algorithm) : undefined),
+  ]);
+  const root = options.root ?? (await selfSigned(options, rootKey));
+  if (options.root !== undefined) importedRoot(root, now);
+  const path = options.issuing === undefined ? ([await firstIssuing(options, { root, rootKey, issuingKey })] as const) : importedPath(options.issuing.certificate, { root, intermediates: options.issuing.intermediates ?? [] }, now).path;
+  checkAgentsNameable(options.trustDomain, [...path, root]);
+  if (rootKey !== undefined) requireOwn(rootKey, root);
+  if (issuingKey === undefined) throw new CaError('ERR_CA_IMPORT', 'the key of the issuing CA is missing; give it, because this CA is to issue with it');
+  requireOwn(issuingKey, path[0]);
+  if (directory !== undefined) await writeHierarchy(directory, { root, path, rootKey, issuingKey }, options);
   const { sequence, issuers: [listedRoot, listedIssuing] } = firstList;
   return hierarchyOf({
     sequence,
-    issuers: [issuerOf(listedRoot, { path: [root], root, signer: rootSigner }), issuerOf(listedIssuing, { path: [issuing], root, signer: issuingSigner })],
+    issuers: [issuerOf(listedRoot, { path: [root], root, signer: rootKey?.signer }), issuerOf(listedIssuing, { path, root, signer: issuingKey.signer })],
     crossCertificates: [],
     directory,
   });
+};
+
+type Founding = Omit<CreateHierarchyOptions, 'directory'>;
+
+const selfSigned = async ({ name, rootYears, clock, randomness }: Founding, key: CaKey | undefined): Promise<Certificate> => {
+  if (key === undefined) throw new TypeError('a root that is not imported has a key');
+  checkCaKeyAlgorithm(key.signer.algorithm);
+  return signAuthority({ role: 'root', subject: caSubject(name, 'Root CA'), own: key.signer, by: undefined, validity: validFor(rootYears ?? 20, clock.now()), serial: generateSerial(randomness) });
+};
+
+const firstIssuing = async (options: Founding, { root, rootKey, issuingKey }: { readonly root: Certificate; readonly rootKey: CaKey | undefined; readonly issuingKey: CaKey | undefined }): Promise<Certificate> => {
+  if (issuingKey === undefined || rootKey === undefined) throw new CaError('ERR_CA_IMPORT', 'the key of the root is missing; give it, or give an issuing CA with its key, or have a request signed where the root is');
+  requireOwn(rootKey, root);
+  if (!mayCertifyAuthorities(root)) throw new CaError('ERR_CA_IMPORT', 'the pathLen of the root leaves no room for an issuing CA below it; have the root certified anew with pathLen 1, or without');
+  checkCaKeyAlgorithm(issuingKey.signer.algorithm);
+  const validity = validFor(options.issuingYears ?? 10, options.clock.now());
+  if (validity.notAfter > root.notAfter && (options.root === undefined || options.issuingYears !== undefined)) throw new CaError('ERR_CA_TTL', 'the issuing CA may not outlive the root; give it fewer years');
+  return signAuthority({
+    role: 'issuing',
+    subject: issuingSubject(options.name),
+    own: issuingKey.signer,
+    by: { certificate: root, signer: rootKey.signer },
+    validity: { ...validity, notAfter: new Date(Math.min(validity.notAfter.getTime(), root.notAfter.getTime())) },
+    serial: generateSerial(options.randomness),
+    nameConstraints: options.permittedDnsNames === undefined ? undefined : nameConstraintsOf(options.trustDomain, options.permittedDnsNames),
+    publishedAt: publishedAt(options.publicUrl, { name: 'root', role: 'root' }),
+  });
+};
+
+/** As it stands in a request, too. */
+export const issuingSubject = (name: string): DistinguishedName => caSubject(name, 'Issuing CA');
+
+const requireOwn = ({ signer }: CaKey, certificate: Certificate): void => {
+  if (!equalBytes(signer.spki, certificate.spki)) throw new CaError('ERR_CA_IMPORT', `the key is not that of ${formatName(certificate.subject)}; give the one that belongs to it`);
+};
+
+/** A root alone, in a directory of its own: it certifies CAs that are elsewhere, and issues nothing else. */
+export const createRootAlone = async (options: Omit<CreateHierarchyOptions, 'directory' | 'issuing' | 'issuingKey' | 'issuingYears' | 'permittedDnsNames'> & { readonly directory: string }): Promise<Hierarchy> => {
+  const { directory, root: imported, clock, passphrase, randomness } = options;
+  await refuseExisting(directory);
+  const key = options.rootKey ?? (imported === undefined ? await newCaKey(options.rootKeyAlgorithm ?? options.keyAlgorithm ?? 'p256') : undefined);
+  if (key === undefined) throw new CaError('ERR_CA_IMPORT', 'the key of the root is missing; give it, because a root alone is there to sign with it');
+  const root = imported ?? (await selfSigned(options, key));
+  if (imported !== undefined) importedRoot(imported, clock.now());
+  requireOwn(key, root);
+  await makeHierarchyDirectories(directory);
+  await writeCaKey(keyFile(directory, 'root'), key, { passphrase, randomness });
+  await writeDurably(certificateFile(directory, 'root'), pemOf([root]), { existing: 'refuse' });
+  const [listed] = firstList.issuers;
+  const hierarchy = hierarchyOf({ sequence: 1, issuers: [issuerOf(listed, { path: [root], root, signer: key.signer })], crossCertificates: [], directory });
+  await writeHierarchyList(directory, hierarchy);
+  return hierarchy;
 };
 
 /** Restricts a CA to its trust domain and to some DNS domains. */
@@ -140,7 +190,7 @@ const loadIssuer = async (listed: ListedIssuer, roots: ReadonlyMap<IssuerName, C
   const file = keyFile(directory, listed.name);
   const known = before?.issuers.find(({ id }) => id === path[0].spkiHash)?.signer;
   const kept = keys !== 'ignore' && ((listed.role === 'issuing' && listed.status === 'active') || (await exists(file)));
-  const signer = kept ? (known ?? matchingSigner(await readPrivateKey(file, { passphrase }), path[0], file)) : undefined;
+  const signer = kept ? (known ?? matchingSigner(await openCaKey(file, { passphrase }), path[0], file)) : undefined;
   return issuerOf(listed, { path, root, signer });
 };
 
@@ -157,6 +207,9 @@ const notTogether = (directory: string): CaError => new CaError('ERR_CERTIFICATE
 /** What `init` makes has the issuing CA's certificate as its mark of completeness. */
 const requireComplete = async (directory: string): Promise<void> => {
   if (await exists(certificateFile(directory, 'issuing'))) return;
+  if (await exists(requestFile(directory, 'issuing'))) {
+    throw new CaError('ERR_CA_PENDING', `the issuing CA in ${directory} waits for its certificate; have ${requestFile(directory, 'issuing')} signed by its root (sallyport ca sign), then run sallyport ca accept`, { facts: { directory } });
+  }
   const remains = await firstExisting([keyFile(directory, 'root'), keyFile(directory, 'issuing'), certificateFile(directory, 'root')]);
   throw new CaError(
     'ERR_CA_MISSING',
@@ -209,21 +262,25 @@ const refuseExisting = async (directory: string): Promise<void> => {
 
 const writeHierarchy = async (
   directory: string,
-  made: { readonly root: Certificate; readonly issuing: Certificate; readonly rootKey: KeyObject; readonly issuingKey: KeyObject },
-  options: Pick<CreateHierarchyOptions, 'passphrase' | 'randomness'>,
+  made: { readonly root: Certificate; readonly path: readonly Certificate[]; readonly rootKey: CaKey | undefined; readonly issuingKey: CaKey },
+  { passphrase, randomness }: Pick<CreateHierarchyOptions, 'passphrase' | 'randomness'>,
 ): Promise<void> => {
+  await makeHierarchyDirectories(directory);
+  if (made.rootKey !== undefined) await writeCaKey(keyFile(directory, 'root'), made.rootKey, { passphrase, randomness });
+  await writeCaKey(keyFile(directory, 'issuing'), made.issuingKey, { passphrase, randomness });
+  await writeDurably(certificateFile(directory, 'root'), pemOf([made.root]));
+  await writeDurably(certificateFile(directory, 'issuing'), pemOf(made.path), { existing: 'refuse' });
+};
+
+export const makeHierarchyDirectories = async (directory: string): Promise<void> => {
   await makePrivateDirectory(directory);
   await makePrivateDirectory(join(directory, 'keys'));
   await makePrivateDirectory(join(directory, 'certs'));
-  await writePrivateKey(keyFile(directory, 'root'), made.rootKey, options);
-  await writePrivateKey(keyFile(directory, 'issuing'), made.issuingKey, options);
-  await writeDurably(certificateFile(directory, 'root'), pemOf([made.root]));
-  await writeDurably(certificateFile(directory, 'issuing'), pemOf([made.issuing]), { existing: 'refuse' });
 };
 
-const matchingSigner = (key: KeyObject, certificate: Certificate, path: string): Signer => {
-  if (!equalBytes(spkiOf(key), certificate.spki)) throw new CaError('ERR_KEY_UNREADABLE', `${path} is not the key of its certificate; restore the one made with it`, { facts: { path } });
-  return signerOf(key);
+const matchingSigner = (signer: Signer, certificate: Certificate, path: string): Signer => {
+  if (!equalBytes(signer.spki, certificate.spki)) throw new CaError('ERR_KEY_UNREADABLE', `${path} is not the key of its certificate; restore the one made with it`, { facts: { path } });
+  return signer;
 };
 
 const firstExisting = async (paths: readonly string[]): Promise<string | undefined> => {

@@ -57,15 +57,20 @@ export interface Hierarchy {
   readonly directory: string | undefined;
 }
 
-/** @throws CaError `ERR_CA_MISSING` unless one CA of each role is active */
+/** @throws CaError `ERR_CA_MISSING` unless one CA of each role is active, or there is a root alone */
 export const hierarchyOf = (parts: Omit<Hierarchy, 'root' | 'issuing'>): Hierarchy => {
   const active = (role: IssuerRole): Issuer => {
     const [only, another] = parts.issuers.filter((issuer) => issuer.role === role && issuer.status === 'active');
     if (only === undefined || another !== undefined) throw new CaError('ERR_CA_MISSING', `${only === undefined ? 'no' : 'more than one'} ${role} CA is active; restore certs/hierarchy.json from a backup`);
     return only;
   };
-  return { ...parts, root: active('root'), issuing: active('issuing') };
+  const root = active('root');
+  // A root alone: who asks for an issuing CA meets one that issues nothing.
+  return { ...parts, root, issuing: isRootAlone(parts) ? root : active('issuing') };
 };
+
+/** Whether a directory holds a root and nothing under it, to be kept offline. */
+export const isRootAlone = ({ issuers }: Pick<Hierarchy, 'issuers'>): boolean => !issuers.some(({ role }) => role === 'issuing');
 
 export const issuerIn = (hierarchy: Hierarchy, name: IssuerName): Issuer | undefined => hierarchy.issuers.find((issuer) => issuer.name === name);
 

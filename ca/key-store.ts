@@ -137,7 +137,8 @@ const keys = new WeakMap<Signer, KeyObject>();
 /** The key of a signer of `signerOf`, for signing in another thread what is too large to be handed over; undefined for keys that are elsewhere. */
 export const keyInProcess = (signer: Signer): KeyObject | undefined => keys.get(signer);
 
-const readKeyFile = async (path: string): Promise<{ pem: string; mode: number }> => {
+/** The text of a key file, and its mode. */
+export const readKeyFile = async (path: string): Promise<{ pem: string; mode: number }> => {
   try {
     const file = await open(path, 'r');
     try {

@@ -5,7 +5,7 @@ import type { IssuanceWorld } from './durable-issuance.ts';
 import type { IssuerSeries } from './crl-series.ts';
 import { CaError } from './errors.ts';
 import { publishedAt } from './hierarchy.ts';
-import { boundsOf, pathAbove, rootsPem } from './issuer.ts';
+import { boundsOf, isRootAlone, pathAbove, rootsPem } from './issuer.ts';
 import type { Hierarchy, Issuer } from './issuer.ts';
 import { checkNameBounds } from './name-bounds.ts';
 import { endEntityTbs, spkiHashOf, validityOf } from './issuance.ts';
@@ -55,6 +55,7 @@ export interface OrderWorld {
 export const fillOrder = async (order: Order, world: OrderWorld): Promise<IssuedCertificate> => {
   const { clock, randomness, publicUrl, seriesOf, privateKey, hierarchy, profiles, issuance, maxLive, ocsp } = world;
   const { issuer, profile, granted, spki, agent } = order;
+  if (isRootAlone(hierarchy)) throw new CaError('ERR_CA_MISSING', 'this data directory holds a root alone; issue where its issuing CA is');
   const now = clock.now();
   const validity = validityOf(now, profile, order.ttlSeconds, issuer.certificate);
   const serial = order.serial === undefined ? generateSerial(randomness) : Buffer.from(order.serial, 'hex');
