@@ -1,6 +1,8 @@
 /** CRLs of CAs whose keys are elsewhere, carried as files: kept, served on, and acted on. */
+import { wholeScope } from './crl-scope.ts';
 import { crlPublished, certificateRevoked } from './events.ts';
 import { CaError } from './errors.ts';
+import { exists, keyFile } from './hierarchy-files.ts';
 import { boundsOf } from './issuer.ts';
 import type { Hierarchy } from './issuer.ts';
 import type { CaStore, Clock, CrlRecord, IssuerId, RevocationReason, SerialHex } from './ports.ts';
@@ -18,9 +20,19 @@ export interface ImportedCrl {
   readonly revoked: readonly { readonly issuerId: IssuerId; readonly serial: SerialHex; readonly reason: RevocationReason }[];
 }
 
+export interface AuthorityElsewhere {
+  readonly certificate: Certificate;
+  readonly name: string | undefined;
+}
+
 /** The CAs above what is issued here whose keys are elsewhere: their CRLs come as files. */
-export const authoritiesElsewhere = (hierarchy: Hierarchy): readonly { readonly certificate: Certificate; readonly name: string | undefined }[] => {
-  const own = hierarchy.issuers.filter(({ signer, role, status }) => signer === undefined && role === 'root' && status !== 'retired').map(({ name, certificate }) => ({ name, certificate }));
+export const authoritiesElsewhere = async (hierarchy: Hierarchy): Promise<readonly AuthorityElsewhere[]> => {
+  const { directory } = hierarchy;
+  const own: AuthorityElsewhere[] = [];
+  for (const { name, role, status, certificate, signer } of hierarchy.issuers) {
+    // A hierarchy may be at hand without its keys having been opened.
+    if (role === 'root' && status !== 'retired' && signer === undefined && !(directory !== undefined && (await exists(keyFile(directory, name))))) own.push({ name, certificate });
+  }
   const between = hierarchy.issuers.filter(({ status }) => status !== 'retired').flatMap(({ above }) => above.map((certificate) => ({ name: undefined, certificate })));
   return [...new Map([...own, ...between].map((each) => [each.certificate.thumbprint, each])).values()];
 };
@@ -32,7 +44,7 @@ export const authoritiesElsewhere = (hierarchy: Hierarchy): readonly { readonly 
 export const importCrl = async (input: Uint8Array | string, hierarchy: Hierarchy, world: { readonly store: CaStore; readonly clock: Clock; readonly actor: string }): Promise<ImportedCrl> => {
   const { store, clock, actor } = world;
   const crl = parseCrl(input);
-  const elsewhere = authoritiesElsewhere(hierarchy);
+  const elsewhere = await authoritiesElsewhere(hierarchy);
   const named = elsewhere.filter(({ certificate }) => namesEqual(certificate.subjectNameDer, crl.issuerNameDer));
   if (named.length === 0) {
     throw new CaError('ERR_CRL_ISSUER', elsewhere.length === 0 ? 'every CA here makes its own CRLs; there is none to import' : `the CRL is not of a CA above the ones here; give one of ${elsewhere.map(({ certificate }) => formatName(certificate.subject)).join(' or ')}`);
@@ -43,15 +55,13 @@ export const importCrl = async (input: Uint8Array | string, hierarchy: Hierarchy
   for (const below of certifiedBy(certificate, hierarchy)) checkCrlCovers(crl, below);
 
   const issuerId = certificate.spkiHash;
-  const record: CrlRecord = { issuerId, crlNumber: crl.crlNumber ?? BigInt(crl.thisUpdate.getTime()), thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate ?? now, entries: crl.entryCount, der: crl.der };
+  const record: CrlRecord = { issuerId, scope: wholeScope, crlNumber: crl.crlNumber ?? BigInt(crl.thisUpdate.getTime()), thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate ?? now, entries: crl.entryCount, der: crl.der };
   await store.saveCrl(record, crlPublished(record, name ?? formatName(certificate.subject), { time: now, actor }));
   return { issuer: certificate, name, record, revoked: await revokeListed(crl, certificate, hierarchy, world) };
 };
 
-type Elsewhere = ReturnType<typeof authoritiesElsewhere>[number];
-
 /** Of two keys under one name the one that signed it; the refusal of the only one. */
-const signerOf = (crl: Crl, candidates: readonly Elsewhere[], at: Date): Elsewhere => {
+const signerOf = (crl: Crl, candidates: readonly AuthorityElsewhere[], at: Date): AuthorityElsewhere => {
   let refusal: unknown;
   for (const candidate of candidates) {
     try {

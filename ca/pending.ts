@@ -37,9 +37,9 @@ export const requestFirst = async (directory: string, options: KeyProtection & {
 };
 
 /** A key and a request under a name that no CA has yet. */
-export const requestNext = async (directory: string, options: KeyProtection & { readonly issuer: IssuerName; readonly subject: DistinguishedName; readonly key: CaKey }): Promise<PendingRequest> => {
-  const { issuer, subject, key, passphrase, randomness } = options;
-  await writeCaKey(keyFile(directory, issuer), key, { passphrase, randomness });
+export const requestNext = async (directory: string, options: KeyProtection & { readonly issuer: IssuerName; readonly subject: DistinguishedName; readonly key: CaKey; readonly existing?: 'replace' | 'refuse' }): Promise<PendingRequest> => {
+  const { issuer, subject, key, passphrase, randomness, existing = 'refuse' } = options;
+  await writeCaKey(keyFile(directory, issuer), key, { passphrase, randomness, existing });
   const csr = encodePem('CERTIFICATE REQUEST', await encodeCsr({ subject }, key.signer));
   const file = requestFile(directory, issuer);
   await makePrivateDirectory(join(directory, 'requests'));

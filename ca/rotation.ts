@@ -2,22 +2,22 @@
  * The next hierarchy: prepare a CA, let it issue, retire the one before. Each step makes a new value out of
  * the old one; what it writes stands on disk before that value is put in force by `CertificateAuthority`.
  */
-import type { KeyObject } from 'node:crypto';
 import { authorityIntent } from './adoption.ts';
 import { signAuthority } from './authority-certificate.ts';
 import type { AuthorityOrder } from './authority-certificate.ts';
 import type { AuthorityOptions } from './authority-options.ts';
+import { newCaKey, writeCaKey } from './ca-key.ts';
+import type { CaKey } from './ca-key.ts';
 import { dependentsOf } from './dependents.ts';
 import { writeDurably } from './durable-file.ts';
 import { formatDuration } from './duration.ts';
 import { CaError } from './errors.ts';
 import { authorityActivated, authorityPrepared, authorityRetired, certificateRevoked } from './events.ts';
-import { checkCaKeyAlgorithm, issuerOf, nameConstraintsOf, publishedAt, validFor } from './hierarchy.ts';
+import { issuerOf, nameConstraintsOf, publishedAt, validFor } from './hierarchy.ts';
 import { certificateFile, crossName, keyFile } from './hierarchy-files.ts';
 import type { Validity } from './issuance.ts';
-import { hierarchyOf, isTrusted, issuerIn, pemOf } from './issuer.ts';
+import { hierarchyOf, isRootAlone, isTrusted, issuerIn, pemOf } from './issuer.ts';
 import type { CrossCertificate, Hierarchy, Issuer, IssuerRole } from './issuer.ts';
-import { generatePrivateKey, signerOf, writePrivateKey } from './key-store.ts';
 import { readTbs } from './lint.ts';
 import type { IssuerId, KeyAlgorithm, Signer } from './ports.ts';
 import { ocspProfile } from './profile.ts';
@@ -38,6 +38,9 @@ export interface PrepareRequest {
   readonly role: IssuerRole;
   /** Default: that of the CA that is active. */
   readonly keyAlgorithm?: KeyAlgorithm | undefined;
+  /** Keys at hand, such as those on a token. Default: new ones. */
+  readonly rootKey?: CaKey | undefined;
+  readonly issuingKey?: CaKey | undefined;
   /** Years until the new root, and the new issuing CA, expire. Default 20 and 10, the latter never beyond its root. */
   readonly rootYears?: number | undefined;
   readonly issuingYears?: number | undefined;
@@ -71,6 +74,7 @@ const settlingSeconds = 86_400;
 export const prepare = async (hierarchy: Hierarchy, request: PrepareRequest, world: RotationWorld): Promise<Step> => {
   const waiting = hierarchy.issuers.find(({ status, role }) => status === 'prepared' && (role === 'issuing' || request.role === 'root'));
   if (waiting !== undefined) throw notNow(`${waiting.name} is prepared already; activate it or retire it first`, waiting);
+  if (isRootAlone(hierarchy)) throw new CaError('ERR_CA_MISSING', 'this data directory holds a root alone; prepare an issuing CA where it issues, and sign its request here');
   const actor = request.actor ?? 'ca';
   const issuing = hierarchy.issuing;
   const making: Making = { ...world, directory: hierarchy.directory, actor };
@@ -81,7 +85,8 @@ export const prepare = async (hierarchy: Hierarchy, request: PrepareRequest, wor
   const old = hierarchy.root;
   const oldSigner = requireSigner(old);
   const name = nextName(hierarchy, 'root');
-  const { key, signer } = await newKey(request.keyAlgorithm ?? keyAlgorithmOfSpki(old.certificate.spki));
+  const key = request.rootKey ?? (await newCaKey(request.keyAlgorithm ?? keyAlgorithmOfSpki(old.certificate.spki)));
+  const { signer } = key;
   // Before anything is signed: the name of the issuing CA may be refused.
   nextSubject(issuing, nextName(hierarchy, 'issuing'));
   await keepKey(name, key, making);
@@ -137,7 +142,7 @@ export const retire = async (hierarchy: Hierarchy, name: IssuerName, options: Re
   if (options.onLive !== 'cutOff') await refuseLive(going, hierarchy, { store, clock });
   const gone = new Set(going.map((each) => each.name));
   const revoking = [
-    ...going.flatMap(({ role, root, certificate }) => (role === 'root' ? [] : [{ issuerId: idOf(hierarchy, root), serial: certificate.serial }])),
+    ...going.flatMap(({ role, root, above, certificate }) => (role === 'root' ? [] : [{ issuerId: above[0]?.spkiHash ?? idOf(hierarchy, root), serial: certificate.serial }])),
     // Else the key of a retired root would still lead to one that is trusted.
     ...hierarchy.crossCertificates.filter(({ of }) => gone.has(of)).map(({ by, certificate }) => ({ issuerId: idOf(hierarchy, by), serial: certificate.serial })),
   ];
@@ -172,7 +177,8 @@ const makeIssuing = async (hierarchy: Hierarchy, { root, request }: { readonly r
   const rootSigner = requireSigner(root);
   const name = nextName(hierarchy, 'issuing');
   const subject = nextSubject(issuing, name);
-  const { key, signer } = await newKey(request.keyAlgorithm ?? keyAlgorithmOfSpki(issuing.certificate.spki));
+  const key = request.issuingKey ?? (await newCaKey(request.keyAlgorithm ?? keyAlgorithmOfSpki(issuing.certificate.spki)));
+  const { signer } = key;
   await keepKey(name, key, making);
   const nameConstraints = request.permittedDnsNames === undefined ? constraintsOf(issuing.certificate) : nameConstraintsOf(making.trustDomain, request.permittedDnsNames);
   const validity = within(validFor(request.issuingYears ?? 10, making.clock.now()), root.certificate);
@@ -204,26 +210,22 @@ const sign = (name: string, order: Omit<AuthorityOrder, 'serial' | 'record'>, { 
     },
   });
 
-const newKey = async (algorithm: KeyAlgorithm): Promise<{ readonly key: KeyObject; readonly signer: Signer }> => {
-  const key = await generatePrivateKey(checkCaKeyAlgorithm(algorithm));
-  return { key, signer: signerOf(key) };
-};
-
 /** What lies there under a name that no list has is left over from an interrupted run. */
-const keepKey = async (name: IssuerName, key: KeyObject, { directory, passphrase, randomness }: Making): Promise<void> => {
-  if (directory !== undefined) await writePrivateKey(keyFile(directory, name), key, { passphrase, randomness, existing: 'replace' });
+const keepKey = async (name: IssuerName, key: CaKey, { directory, passphrase, randomness }: Making): Promise<void> => {
+  if (directory !== undefined) await writeCaKey(keyFile(directory, name), key, { passphrase, randomness, existing: 'replace' });
 };
 
 const keepCertificate = async (name: string, certificate: Certificate, { directory }: Making): Promise<void> => {
   if (directory !== undefined) await writeDurably(certificateFile(directory, name), pemOf([certificate]));
 };
 
-const nextName = ({ issuers }: Hierarchy, role: IssuerRole): IssuerName => {
+/** What the next generation is called. */
+export const nextName = ({ issuers }: Hierarchy, role: IssuerRole): IssuerName => {
   for (let generation = 2; ; generation += 1) if (!issuers.some(({ name }) => name === `${role}-${generation}`)) return `${role}-${generation}`;
 };
 
 /** `Acme Issuing CA` → `Acme Issuing CA 2`. */
-const nextSubject = ({ certificate: { subject } }: Issuer, name: IssuerName): DistinguishedName => {
+export const nextSubject = ({ certificate: { subject } }: Issuer, name: IssuerName): DistinguishedName => {
   const generation = name.slice(name.lastIndexOf('-') + 1);
   const before = nameAttributes(subject, 'CN')[0] ?? 'Issuing CA';
   const commonName = checkAttributeText(`${before.replace(/ \d+$/, '')} ${generation}`, 'commonName of the CA, made of that of the one before,');

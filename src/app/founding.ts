@@ -55,7 +55,7 @@ export const foundDeployment = (options: FoundingOptions): Promise<Founded> =>
 
 /** Of what `ca sign` needs, and nothing else. */
 export const foundRootAlone = (options: FoundingOptions): Promise<Pick<Founded, 'authority' | 'auditVerifierKey'>> =>
-  withGround(options, async ({ config, store, auditVerifierKey }) => {
+  withGround({ ...options, crlLifetime: '90d' }, async ({ config, store, auditVerifierKey }) => {
     const { directory, name, trustDomain, keyAlgorithm, passphrase, clock, randomness, source } = options;
     const hierarchy = await createRootAlone({ ...source, directory, name, trustDomain, keyAlgorithm, passphrase, clock, randomness });
     const authority = await CertificateAuthority.open(hierarchy, { ...authorityOptions(config, store, options), passphrase });
@@ -104,8 +104,8 @@ interface Ground {
 }
 
 /** Configuration, policy, store and the key of the audit log. */
-async function withGround<T>({ directory, name, trustDomain, hosts, keyAlgorithm, passphrase, clock, randomness }: FoundingOptions, work: (ground: Ground) => Promise<T>): Promise<T> {
-  await writeFile(join(directory, configFileName), starterConfig({ name, trustDomain, hosts, keyAlgorithm }), { mode: 0o600 });
+async function withGround<T>({ directory, name, trustDomain, hosts, keyAlgorithm, passphrase, clock, randomness, crlLifetime }: FoundingOptions & { readonly crlLifetime?: string }, work: (ground: Ground) => Promise<T>): Promise<T> {
+  await writeFile(join(directory, configFileName), starterConfig({ name, trustDomain, hosts, keyAlgorithm, crlLifetime }), { mode: 0o600 });
   await writeFile(join(directory, 'policy.yaml'), starterPolicy({ trustDomain }), { mode: 0o600 });
   const config = await loadConfig(directory);
   const auditKey = await generatePrivateKey('ed25519');

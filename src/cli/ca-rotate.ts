@@ -1,8 +1,12 @@
 /** `sallyport ca rotate`: the next root or issuing CA, in three steps with both trusted in between. */
 import { Option } from 'commander';
 import type { Command } from 'commander';
+import { requestIssuer } from '../../ca/accepting.ts';
+import { tokenCaKey } from '../../ca/ca-key.ts';
 import type { CertificateAuthority, Issuer, IssuerRole, KeyAlgorithm } from '../../ca/index.ts';
 import { CaError } from '../../ca/index.ts';
+import type { PendingRequest } from '../../ca/pending.ts';
+import { keyAlgorithmOfSpki } from '../../ca/x509/algorithm.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { argument, collect, common, passphraseOption, usage } from './cli.ts';
 import type { Call, Cli } from './cli.ts';
@@ -15,6 +19,7 @@ const algorithms = ['p256', 'p384', 'ed25519', 'rsa3072', 'rsa4096', 'ml-dsa-44'
 interface PrepareOptions {
   readonly keyAlgorithm?: KeyAlgorithm;
   readonly permitDns?: readonly string[];
+  readonly keyUri?: string;
   readonly years?: string;
 }
 
@@ -27,6 +32,7 @@ export const registerCaRotate = (ca: Command, cli: Cli): void => {
     .argument('<role>', 'issuing or root')
     .addOption(new Option('--key-algorithm <algorithm>', 'of the new keys (default: as before)').choices(algorithms))
     .option('--permit-dns <domain>', 'restrict the issuing CA to its trust domain and this DNS domain; may be repeated (default: as before)', collect)
+    .option('--key-uri <uri>', 'keep the key of the issuing CA on a PKCS#11 token')
     .option('--years <years>', 'until the new CA ends (default: 20 for a root, 10 for an issuing CA)')
     .addOption(passphraseOption());
   common(prepare, ['sallyport ca rotate prepare issuing', 'sallyport ca rotate prepare root --key-algorithm ml-dsa-65', 'sallyport ca rotate prepare issuing --permit-dns acme.internal --permit-dns localhost']);
@@ -57,12 +63,25 @@ async function prepareCa(call: Call<PrepareOptions>): Promise<void> {
   if (!isRole(role)) throw usage(`${JSON.stringify(role)} is no kind of CA: give issuing or root`);
   const years = options.years === undefined ? undefined : Number(options.years);
   if (years !== undefined && !(years > 0 && years <= 50)) throw usage(`--years ${options.years ?? ''} is not a time: give years, from above 0 to 50`);
-  const made = await withAuthority(call, (authority) =>
-    authority.prepareIssuer({
-      role, keyAlgorithm: options.keyAlgorithm, permittedDnsNames: options.permitDns, actor: `cli:${io.user}`,
+  let asked: PendingRequest | undefined;
+  const made = await withAuthority(call, async (authority, passphrase) => {
+    const keyAlgorithm = options.keyAlgorithm ?? keyAlgorithmOfSpki(authority.issuing.certificate.spki);
+    const issuingKey = options.keyUri === undefined ? undefined : await tokenCaKey(options.keyUri, keyAlgorithm, { pin: passphrase });
+    if (role === 'issuing' && authority.root.signer === undefined) {
+      if (options.permitDns !== undefined || years !== undefined) throw usage('the root is elsewhere, and decides there: give --permit-dns and --years to sallyport ca sign');
+      asked = await requestIssuer(authority.hierarchy, { keyAlgorithm, issuingKey }, { passphrase, randomness: io.randomness });
+      return [];
+    }
+    return authority.prepareIssuer({
+      role, issuingKey, keyAlgorithm: options.keyAlgorithm, permittedDnsNames: options.permitDns, actor: `cli:${io.user}`,
       ...(role === 'root' ? { rootYears: years } : { issuingYears: years }),
-    }),
-  );
+    });
+  });
+  if (asked !== undefined) {
+    const { name, file, csr } = asked;
+    call.output.result({ waits: true, ca: name, request: file, csr }, () => [`wrote ${file}: ${name} waits for its certificate`, '', 'next', `  carry it to the root, and there: sallyport ca sign ${name}.csr.pem --out ${name}.cert.pem`, `  sallyport ca accept ${name}.cert.pem`].join('\n'));
+    return;
+  }
   const [first] = made;
   const next =
     role === 'root'
@@ -84,11 +103,12 @@ async function retireCa(call: Call<{ readonly cutOff?: boolean }>): Promise<void
 }
 
 /** `waived`: what on the command line says that a refusal is to be overruled. */
-async function withAuthority(call: Call<object>, work: (authority: CertificateAuthority) => Promise<readonly Issuer[]>, { waived }: { readonly waived?: string } = {}): Promise<readonly Issuer[]> {
+async function withAuthority(call: Call<object>, work: (authority: CertificateAuthority, passphrase: string | undefined) => Promise<readonly Issuer[]>, { waived }: { readonly waived?: string } = {}): Promise<readonly Issuer[]> {
   const { io, options, directory } = call;
-  const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
+  const passphrase = await readPassphrase(io, options);
+  const deployment = await openDeployment(directory, { ...io, passphrase });
   try {
-    return await work(deployment.authority);
+    return await work(deployment.authority, passphrase);
   } catch (error) {
     if (!(error instanceof CaError) || waived === undefined) throw error;
     throw new CaError(error.code, error.message.replace(/waive the wait|cut (?:it|them) off$/, (words) => `${words} (${waived})`), { facts: error.facts, cause: error });

@@ -8,7 +8,9 @@ import { authorityOptions, openForReading } from '../app/deployment.ts';
 import { readKnownAuthorities } from '../app/known-authorities.ts';
 import { certificateEntries } from '../audit/certificate-entries.ts';
 import type { ExitCode } from '../errors.ts';
+import { registerCaAccept } from './ca-accept.ts';
 import { registerCaRotate } from './ca-rotate.ts';
+import { registerCaSign } from './ca-sign.ts';
 import { registerCaShow } from './ca-show.ts';
 import { common } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
@@ -30,6 +32,8 @@ export const registerCa: RegisterCommand = (program, cli) => {
   audit.action(cli.action<AuditOptions>(auditCa));
   registerCaShow(ca, cli);
   registerCaRotate(ca, cli);
+  registerCaSign(ca, cli);
+  registerCaAccept(ca, cli);
 };
 
 /** Findings that are told one by one; the others are counted. */

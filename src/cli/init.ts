@@ -80,7 +80,7 @@ async function init(call: Call<InitOptions>): Promise<void> {
   const made = await inDraft(directory, async (draft) => {
     const making = { ...common, directory: draft };
     if (options.rootOnly === true) return makeRootAlone(making, { shown, dir });
-    if (offline !== undefined) return inDraft(offline, (beside) => makeBeside(making, beside, { shown, dir }));
+    if (offline !== undefined) return inDraft(offline, (beside) => makeBeside(making, { offline: beside, place: offline }, { shown, dir }));
     return waits && source.root !== undefined ? makeWaiting({ ...making, root: source.root }, { shown, dir }) : makeWhole(making, { shown, dir });
   });
   output.result({ directory, ...made.facts, passphrase: passphrase !== undefined }, () =>
@@ -184,7 +184,7 @@ interface Shown {
 }
 
 /** Root in one directory, the rest in another; the request goes from one to the other without leaving this machine. */
-async function makeBeside(making: Making, offline: string, { shown, dir }: Shown): Promise<Made> {
+async function makeBeside(making: Making, { offline, place }: { readonly offline: string; readonly place: string }, { shown, dir }: Shown): Promise<Made> {
   const { issuingKey: _elsewhere, permittedDnsNames, ...forRoot } = making.source;
   await foundRootAlone({ ...making, directory: offline, source: forRoot });
   const world = { clock: making.clock, randomness: making.randomness, passphrase: making.passphrase };
@@ -203,13 +203,13 @@ async function makeBeside(making: Making, offline: string, { shown, dir }: Shown
       const [rootMade, issuing] = [madeCertificate(deployment.authority.root), madeCertificate(deployment.authority.issuing)];
       return {
         facts: {
-          root: rootMade, issuing, offlineRoot: offline,
+          root: rootMade, issuing, offlineRoot: place,
           server: { subject: server.subject, thumbprint: server.thumbprint, serial: server.serial, notAfter: server.notAfter },
           url: deployment.config.gateway.url,
           auditVerifierKey: request.auditVerifierKey,
         },
-        lines: [`  root CA      ${rootMade.subject}, until ${day(rootMade.notAfter)}, its key in ${offline}: take that away`, `  issuing CA   ${issuing.subject}, until ${day(issuing.notAfter)}`, `  server       ${making.hosts.join(', ')}, until ${day(server.notAfter)}`],
-        next: [`  edit ${join(shown, 'policy.yaml')}`, `  sallyport issue agent-7 --ou analytics${dir}`, `  sallyport crl --ca root --dir ${asArgument(offline)} --out root.crl && sallyport crl import root.crl${dir}   (before ${day(crl.nextUpdate)}, and again)`],
+        lines: [`  root CA      ${rootMade.subject}, until ${day(rootMade.notAfter)}, its key in ${place}: take that away`, `  issuing CA   ${issuing.subject}, until ${day(issuing.notAfter)}`, `  server       ${making.hosts.join(', ')}, until ${day(server.notAfter)}`],
+        next: [`  edit ${join(shown, 'policy.yaml')}`, `  sallyport issue agent-7 --ou analytics${dir}`, `  sallyport crl --ca root --dir ${asArgument(place)} --out root.crl && sallyport crl import root.crl${dir}   (before ${day(crl.nextUpdate)}, and again)`],
       };
     } finally {
       await deployment.close();

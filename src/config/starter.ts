@@ -7,6 +7,8 @@ export interface StarterConfig {
   /** Names agents dial, the first one into `gateway.url`. */
   readonly hosts: readonly string[];
   readonly keyAlgorithm: string;
+  /** Of CRLs that are made by hand, where the key is away from any network. */
+  readonly crlLifetime?: string | undefined;
 }
 
 /** Name of the upstream that `serve -- COMMAND` runs, and that the starting policy speaks of. */
@@ -14,7 +16,7 @@ export const defaultUpstreamName = 'default';
 
 const scalar = (text: string): string => stringify(text).trimEnd();
 
-export function starterConfig({ name, trustDomain, hosts, keyAlgorithm }: StarterConfig): string {
+export function starterConfig({ name, trustDomain, hosts, keyAlgorithm, crlLifetime }: StarterConfig): string {
   const [host = 'localhost'] = hosts;
   const bracketed = host.includes(':') ? `[${host}]` : host;
   const listenHost = host === 'localhost' || host === '127.0.0.1' || host === '::1' ? bracketed : '0.0.0.0';
@@ -41,7 +43,7 @@ ca:
   defaultTtl: 24h
   maxTtl: 90d
   maxLivePerAgent: 2            # two, so that a renewal overlaps
-
+${crlLifetime === undefined ? '' : `  crl:\n    lifetime: ${crlLifetime}               # CRLs are carried from here by hand\n`}
 store: sqlite:sallyport.db      # or postgres://user@host/database
 policy: policy.yaml
 
