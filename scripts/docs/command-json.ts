@@ -1,7 +1,7 @@
 /** What each command writes with --json. */
 export const jsonShapes: Readonly<Record<string, string>> = {
   demo: '`{ ok, seconds, outcomes: [{ promise, observed, held }] }`',
-  init: '`{ directory, root, issuing, server, url, auditVerifierKey, passphrase }`; `root`, `issuing` and `server` are `{ subject, thumbprint, serial, notAfter }`, `passphrase` says whether the keys are encrypted',
+  init: '`{ directory, root, issuing, server, url, auditVerifierKey, passphrase }`; `root`, `issuing` and `server` are `{ subject, thumbprint, serial, notAfter }`, `passphrase` says whether the keys are encrypted; `imported` and `remarks` with `--root`, `offlineRoot` with `--offline-root`, `{ directory, root, auditVerifierKey, rootOnly: true }` with `--root-only`, and `{ waits: true, root, csr, request, … }` when the issuing CA waits for its certificate',
   issue: '`{ serial, thumbprint, subject, organizationalUnits, uri, notBefore, notAfter, profile, grants, directory, files, certificate? }`; `grants` is what the present policy gives: `[{ upstream, roles, tools, argumentRules, resources, prompts, logging, denied }]`; `certificate` (PEM) where nothing was written to a directory',
   'token create': '`{ token, agent, organizationalUnits, profile, expiresAt, enrollUrl }`',
   'acme create': '`{ kid, hmacKey, agent, names, identifier, expiresAt, server }`; `identifier` is what to order for the agent, `server` the directory URL, `null` when ACME is off',
@@ -23,9 +23,13 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   inventory: '`[{ agent, status, serial, thumbprint, issuer, subject, organizationalUnits, uri, dnsNames, profile, notBefore, notAfter, revokedAt, revocationReason, firstSeenAt, replaces }]`',
   crl: '`{ ca, crlNumber, thisUpdate, nextUpdate, entries, crl }`, or `file` in place of `crl` (PEM) with `--out`',
   'ca show': '`{ sequence, issuers: [{ name, role, status, since, root, id, subject, serial, thumbprint, notAfter, keyAlgorithm, key, live }], crossCertificates: [{ name, of, by, thumbprint, notAfter }] }`; `status` is `prepared`, `active`, `superseded` or `retired`, `key` is `here` or `elsewhere`, `live` counts valid certificates without those of OCSP responders',
-  'ca rotate prepare': '`{ changed }`: the new CAs, as `ca show` has them',
+  'ca rotate prepare': '`{ changed }`: the new CAs, as `ca show` has them; `{ waits: true, ca, request, csr }` when the root is elsewhere',
   'ca rotate activate': '`{ changed }`: the CAs that issue from now on',
   'ca rotate retire': '`{ changed }`: the CAs that are trusted no more',
+  'ca sign': '`{ subject, spkiHash, keyAlgorithm, pathLen, notBefore, notAfter, nameConstraints, issuer, serial, thumbprint, file }`; `certificate` in place of `file` without `--out`; `{ dryRun: true, …, command }` when only shown',
+  'ca cross-sign': 'as `ca sign`',
+  'ca accept': '`{ ca, subject, thumbprint, notAfter }`, with `root` and `server` when it completes a data directory, with `status` otherwise',
+  'ca import-crl': '`{ imported }`: each `{ issuer, ca, crlNumber, thisUpdate, nextUpdate, entries, revoked }`; `revoked` are CAs of this hierarchy that it lists',
   'ca audit': '`{ ok, certificates, crls, crlEntries, logged, counts, findings: [{ code, serial, issuer, agent, message, next }] }`; `counts` by code, `findings` the first thousand ([audit.md](audit.md#the-authority-itself) has the codes), `logged` is `null` with `--no-log`; exit code 3 when something is wrong',
   verify: '`{ at, purpose, results: [{ file, ok, path, anchor, policies, expiresAt, warnings }] }`, or of a refused one `{ file, ok, code, reason, clause, next, certificate, path, warnings }`; certificates are `{ subject, issuer, serial, thumbprint, notBefore, notAfter, names }`, in `path` of a valid one with `status`; exit code 3 when one is refused',
   'policy check': '`{ file, revision, roles, bindings, rules, ok, findings: [{ kind, severity, path, line, message }] }`; exit code 3 when a finding is a warning',

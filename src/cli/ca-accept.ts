@@ -42,7 +42,7 @@ async function acceptCertificate(call: Call<AcceptOptions>): Promise<void> {
           `accepted ${issuing.name} (${printable(formatName(issuing.certificate.subject))}), until ${day(issuing.certificate.notAfter)}: the data directory is complete`,
           '',
           'next',
-          ...(root.signer === undefined ? ['  sallyport crl import root.crl   (the CRL of the root, for verifiers that check the whole chain)'] : []),
+          ...(root.signer === undefined ? ['  sallyport ca import-crl root.crl   (the CRL of the root, for verifiers that check the whole chain)'] : []),
           '  sallyport issue agent-7 --ou analytics',
         ].join('\n'),
       );

@@ -9,6 +9,7 @@ import { readKnownAuthorities } from '../app/known-authorities.ts';
 import { certificateEntries } from '../audit/certificate-entries.ts';
 import type { ExitCode } from '../errors.ts';
 import { registerCaAccept } from './ca-accept.ts';
+import { registerCaImportCrl } from './ca-import-crl.ts';
 import { registerCaRotate } from './ca-rotate.ts';
 import { registerCaSign } from './ca-sign.ts';
 import { registerCaShow } from './ca-show.ts';
@@ -34,6 +35,7 @@ export const registerCa: RegisterCommand = (program, cli) => {
   registerCaRotate(ca, cli);
   registerCaSign(ca, cli);
   registerCaAccept(ca, cli);
+  registerCaImportCrl(ca, cli);
 };
 
 /** Findings that are told one by one; the others are counted. */

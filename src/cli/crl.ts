@@ -10,7 +10,6 @@ import { openDeployment, openForReading } from '../app/deployment.ts';
 import { loadConfig } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { common, passphraseOption, usage } from './cli.ts';
-import { registerCrlImport } from './crl-import.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { readPassphrase } from './passphrase.ts';
 
@@ -32,7 +31,6 @@ export const registerCrl: RegisterCommand = (program, cli) => {
     .addOption(passphraseOption());
   common(command, ['sallyport crl --out issuing.crl.pem', 'sallyport crl --ca root --format der > root.crl', 'sallyport crl | openssl crl -noout -text']);
   command.action(cli.action<CrlOptions>(crl));
-  registerCrlImport(command, cli);
 };
 
 async function crl(call: Call<CrlOptions>): Promise<void> {

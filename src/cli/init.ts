@@ -150,7 +150,7 @@ const makeWhole = async (making: Making, { shown, dir }: Shown): Promise<Made> =
       ...remarkLines(making.remarks).map((line) => `  remark       ${line}`),
     ],
     next: [
-      ...(authority.root.signer === undefined ? [`  sallyport crl import root.crl${dir}   (the CRL of the root, for verifiers that check the whole chain)`] : []),
+      ...(authority.root.signer === undefined ? [`  sallyport ca import-crl root.crl${dir}   (the CRL of the root, for verifiers that check the whole chain)`] : []),
       `  edit ${join(shown, 'policy.yaml')}`,
       `  sallyport issue agent-7 --ou analytics${dir}`,
       `  sallyport serve${dir} -- npx -y @modelcontextprotocol/server-everything`,
@@ -209,7 +209,7 @@ async function makeBeside(making: Making, { offline, place }: { readonly offline
           auditVerifierKey: request.auditVerifierKey,
         },
         lines: [`  root CA      ${rootMade.subject}, until ${day(rootMade.notAfter)}, its key in ${place}: take that away`, `  issuing CA   ${issuing.subject}, until ${day(issuing.notAfter)}`, `  server       ${making.hosts.join(', ')}, until ${day(server.notAfter)}`],
-        next: [`  edit ${join(shown, 'policy.yaml')}`, `  sallyport issue agent-7 --ou analytics${dir}`, `  sallyport crl --ca root --dir ${asArgument(place)} --out root.crl && sallyport crl import root.crl${dir}   (before ${day(crl.nextUpdate)}, and again)`],
+        next: [`  edit ${join(shown, 'policy.yaml')}`, `  sallyport issue agent-7 --ou analytics${dir}`, `  sallyport crl --ca root --dir ${asArgument(place)} --out root.crl && sallyport ca import-crl root.crl${dir}   (before ${day(crl.nextUpdate)}, and again)`],
       };
     } finally {
       await deployment.close();

@@ -13,7 +13,7 @@ const leaves = new Map(leavesOf(program));
 /** Besides --json and --dir, which every command has. */
 const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['demo', ''],
-  ['init', '--name <name> | --trust-domain <domain> | --host <host> | --key-algorithm <algorithm> | --passphrase-file <file>'],
+  ['init', '--name <name> | --trust-domain <domain> | --host <host> | --key-algorithm <algorithm> | --root-key-algorithm <algorithm> | --root <file> | --root-key <file> | --issuing <file> | --issuing-key <file> | --chain <file> | --import-passphrase-file <file> | --key-uri <uri> | --root-key-uri <uri> | --permit-dns <domain> | --permit-trust-domain | --root-only | --offline-root <dir> | --ask-passphrase | --passphrase-file <file>'],
   ['issue', '<name> | --ou <unit> | --profile <profile> | --ttl <duration> | --csr <file> | --out <dir> | --host <host> | --email <address> | --allow-revoked | --passphrase-file <file>'],
   ['token create', '<name> | --ou <unit> | --ttl <duration> | --profile <profile> | --certificate-ttl <duration> | --passphrase-file <file>'],
   ['acme create', '[agent] | --server | --host <name> | --ou <unit> | --profile <profile> | --certificate-ttl <duration> | --ttl <duration> | --passphrase-file <file>'],
@@ -37,9 +37,13 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
   ['ca audit', '--no-log'],
   ['ca show', ''],
-  ['ca rotate prepare', '<role> | --key-algorithm <algorithm> | --permit-dns <domain> | --years <years> | --passphrase-file <file>'],
+  ['ca rotate prepare', '<role> | --key-algorithm <algorithm> | --permit-dns <domain> | --key-uri <uri> | --years <years> | --passphrase-file <file>'],
   ['ca rotate activate', '<ca> | --now | --passphrase-file <file>'],
   ['ca rotate retire', '<ca> | --cut-off | --passphrase-file <file>'],
+  ['ca sign', '<request> | --ca <ca> | --path-len <number> | --years <years> | --permit-dns <domain> | --exclude-dns <domain> | --permit-uri <host> | --out <file> | --yes | --passphrase-file <file>'],
+  ['ca cross-sign', '<certificate> | --ca <ca> | --path-len <number> | --years <years> | --permit-dns <domain> | --exclude-dns <domain> | --permit-uri <host> | --out <file> | --yes | --passphrase-file <file>'],
+  ['ca accept', '<certificate> | --chain <file> | --passphrase-file <file>'],
+  ['ca import-crl', '<files...> | --passphrase-file <file>'],
   ['verify', '<files...> | --trust <file> | --crl <file> | --at <time> | --purpose <purpose> | --on-unknown-status <word>'],
   ['policy check', '<file>'],
   ['policy explain', '--cert <file> | --tool <name> | --resource <uri> | --prompt <name> | --upstream <name> | --arguments <json> | --policy <file>'],

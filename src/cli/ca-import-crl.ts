@@ -1,4 +1,4 @@
-/** `sallyport crl import`: the CRL of a CA whose key is elsewhere, carried as a file. */
+/** `sallyport ca import-crl`: the CRL of a CA whose key is elsewhere, carried as a file. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { importCrl } from '../../ca/crl-import.ts';
@@ -12,13 +12,13 @@ import { printable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
 import { readBytes } from './read-text.ts';
 
-export const registerCrlImport = (crl: Command, cli: Cli): void => {
-  const command = crl
-    .command('import')
+export const registerCaImportCrl = (ca: Command, cli: Cli): void => {
+  const command = ca
+    .command('import-crl')
     .description('take the CRL of a root or another CA above the issuing CA whose key is elsewhere; what it revokes of this hierarchy is refused from then on')
     .argument('<files...>', 'CRLs, PEM or DER')
     .addOption(passphraseOption());
-  common(command, ['sallyport crl import root.crl', 'sallyport crl import enterprise-root.crl policy-ca.crl']);
+  common(command, ['sallyport ca import-crl root.crl', 'sallyport ca import-crl enterprise-root.crl policy-ca.crl']);
   command.action(cli.action(importCrls));
 };
 
