@@ -35,7 +35,7 @@ export { parseToken } from './enrollment.ts';
 export type { ParsedToken } from './enrollment.ts';
 export { revocationReasons } from './revocation.ts';
 
-export { createCaCertificateHandler, createCrlHandler } from './http/publication.ts';
+export { createCaCertificateHandler, createCrlHandler, createTrustBundleHandler } from './http/publication.ts';
 export { createOcspHandler } from './http/ocsp.ts';
 export { createEnrollHandler } from './http/enroll.ts';
 export { createEstHandler, estOperations } from './http/est.ts';

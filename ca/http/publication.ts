@@ -1,9 +1,12 @@
-/** What anybody may fetch: CRLs and CA certificates, as DER. */
+/** What anybody may fetch: CRLs and CA certificates as DER, and the trust bundle. */
+import { hash } from 'node:crypto';
 import type { CertificateAuthority } from '../authority.ts';
 import { parseCrlPath } from '../crl-scope.ts';
 import { CaError } from '../errors.ts';
+import type { Hierarchy } from '../issuer.ts';
 import type { Clock } from '../ports.ts';
 import type { IssuerName } from '../requests.ts';
+import { spiffeBundle, trustBundlePem } from '../trust-bundle.ts';
 import { refuseMethod } from './json-exchange.ts';
 import type { PresentError } from './json-exchange.ts';
 
@@ -16,6 +19,7 @@ export interface CrlHandlerOptions {
 /** Revocations reach caches within this time. */
 const crlMaxAgeSeconds = 60;
 const certificateMaxAgeSeconds = 3_600;
+const bundleMaxAgeSeconds = 300;
 
 /** `GET …/crl/<name of a CA>.crl`, a partition or a delta CRL as `crlPath` has it, RFC 5280 §4.2.1.13 and RFC 2585 §4. */
 export const createCrlHandler =
@@ -52,6 +56,27 @@ export const createCaCertificateHandler =
     if (certificate === undefined) return new Response(null, { status: 404 });
     return deliver(request, certificate.der, { type: 'application/pkix-cert', tag: `"${certificate.thumbprint}"`, modified: certificate.notBefore, maxAge: certificateMaxAgeSeconds });
   };
+
+/** `GET …/ca/bundle.pem` and `GET …/.well-known/spiffe-bundle`: everybody to be trusted at this time. */
+export const createTrustBundleHandler = ({ authority }: { readonly authority: Pick<CertificateAuthority, 'hierarchy'> }) => {
+  let last: { readonly of: Hierarchy; readonly pem: Delivery & { readonly body: Uint8Array }; readonly spiffe: Delivery & { readonly body: Uint8Array } } | undefined;
+  return async (request: Request): Promise<Response> => {
+    if (request.method !== 'GET' && request.method !== 'HEAD') return refuseMethod('GET, HEAD');
+    const { hierarchy } = authority;
+    if (last?.of !== hierarchy) {
+      const about = (text: string, type: string): Delivery & { readonly body: Uint8Array } => {
+        const body = Buffer.from(text);
+        return { body, type, tag: `"${hash('sha256', body, 'base64url')}"`, modified: modifiedAt(hierarchy), maxAge: bundleMaxAgeSeconds };
+      };
+      last = { of: hierarchy, pem: about(trustBundlePem(hierarchy), 'application/x-pem-file'), spiffe: about(JSON.stringify(spiffeBundle(hierarchy)), 'application/json') };
+    }
+    const { body, ...delivery } = new URL(request.url).pathname.endsWith('.pem') ? last.pem : last.spiffe;
+    return deliver(request, body, delivery);
+  };
+};
+
+/** When a CA came or went; of a hierarchy that never changed, when it was made. */
+const modifiedAt = ({ issuers }: Hierarchy): Date => new Date(Math.max(...issuers.map(({ since, certificate }) => Math.max(since.getTime(), certificate.notBefore.getTime()))));
 
 const issuerOf = (request: Request): IssuerName | undefined => /\/([a-z][a-z0-9-]{0,63})\.cer$/.exec(new URL(request.url).pathname)?.[1];
 

@@ -23,6 +23,7 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   inventory: '`[{ agent, status, serial, thumbprint, issuer, subject, organizationalUnits, uri, dnsNames, profile, notBefore, notAfter, revokedAt, revocationReason, firstSeenAt, replaces }]`',
   crl: '`{ ca, crlNumber, thisUpdate, nextUpdate, entries, crl }`, or `file` in place of `crl` (PEM) with `--out`',
   'ca show': '`{ sequence, issuers: [{ name, role, status, since, root, id, subject, serial, thumbprint, notAfter, keyAlgorithm, key, live }], crossCertificates: [{ name, of, by, thumbprint, notAfter }] }`; `status` is `prepared`, `active`, `superseded` or `retired`, `key` is `here` or `elsewhere`, `live` counts valid certificates without those of OCSP responders',
+  'ca bundle': '`{ format, sequence, authorities, file }`, without `--out` `{ format, sequence, authorities, bundle }`; `authorities` are names as `ca show` has them',
   'ca rotate prepare': '`{ changed }`: the new CAs, as `ca show` has them; `{ waits: true, ca, request, csr }` when the root is elsewhere',
   'ca rotate activate': '`{ changed }`: the CAs that issue from now on',
   'ca rotate retire': '`{ changed }`: the CAs that are trusted no more',

@@ -1,10 +1,10 @@
 /** What the enrollment port of a deployment serves. */
 import type { AcmeServer } from '../../ca/acme/server.ts';
-import { createEnrollHandler, createEstHandler, createRenewHandler, estOperations } from '../../ca/index.ts';
+import { createEnrollHandler, createEstHandler, createRenewHandler, createTrustBundleHandler, estOperations } from '../../ca/index.ts';
 import type { CertificateAuthority, CertificateKey, EstOperation, KeyAlgorithm } from '../../ca/index.ts';
 import { SallyportError } from '../errors.ts';
 import type { EnrollmentCaller, EnrollmentRoute } from '../gateway/enrollment-server.ts';
-import { presentPublicly } from './public-handler.ts';
+import { bundlePaths, presentPublicly } from './public-handler.ts';
 
 export interface EnrollmentWorld {
   readonly authority: CertificateAuthority;
@@ -26,7 +26,10 @@ export const enrollmentRoutes = ({ authority, acme, est, places }: EnrollmentWor
     const { gateway, enrollment } = places();
     return { authority, gateway, renewal: `${enrollment}/renew`, present: presentPublicly };
   };
+  const bundle = createTrustBundleHandler({ authority });
   return [
+    // On the public listener too, where nobody proves who answers.
+    ...[...bundlePaths].map((path): EnrollmentRoute => ({ path, certificate: 'ignored', handle: (request) => bundle(request) })),
     { path: '/enroll', certificate: 'ignored', guessable: true, handle: (request, { address }) => createEnrollHandler(answering())(request, { address }) },
     {
       path: '/renew',

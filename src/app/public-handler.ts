@@ -1,5 +1,5 @@
 /** What anybody may fetch over plain HTTP: CRLs, OCSP answers, CA certificates, health. */
-import { createCaCertificateHandler, createCrlHandler, createOcspHandler } from '../../ca/index.ts';
+import { createCaCertificateHandler, createCrlHandler, createOcspHandler, createTrustBundleHandler } from '../../ca/index.ts';
 import type { CertificateAuthority, Clock } from '../../ca/index.ts';
 import { codeOf, errorTable } from '../errors.ts';
 import type { Gateway } from '../gateway/gateway.ts';
@@ -25,16 +25,21 @@ export const publicHandler = ({ authority, audit, index, gateway, clock, identit
   ]);
   const crl = createCrlHandler({ authority, clock, present: presentPublicly });
   const certificate = createCaCertificateHandler({ authority });
+  const bundle = createTrustBundleHandler({ authority });
   const ocsp = authority.ocsp === undefined ? undefined : createOcspHandler({ responder: authority.ocsp, clock });
   return async (request) => {
     const { pathname } = new URL(request.url);
     if (pathname.startsWith('/crl/')) return crl(request);
     if (ocsp !== undefined && (pathname === '/ocsp' || pathname.startsWith('/ocsp/'))) return ocsp(request);
+    if (bundlePaths.has(pathname)) return bundle(request);
     if (pathname.startsWith('/ca/')) return certificate(request);
     if (pathname === '/.well-known/jwks.json' && identityKeys !== undefined) return keySet(request.method, identityKeys);
     return (await health(pathname)) ?? new Response(null, { status: 404 });
   };
 };
+
+/** Everybody to be trusted, in two forms. */
+export const bundlePaths: ReadonlySet<string> = new Set(['/ca/bundle.pem', '/.well-known/spiffe-bundle']);
 
 /** What a stranger learns of an error: the public text of its code. */
 export const presentPublicly = (error: unknown): { status: number; code: string; message: string } => {

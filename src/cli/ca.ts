@@ -10,6 +10,7 @@ import { certificateEntries } from '../audit/certificate-entries.ts';
 import type { ExitCode } from '../errors.ts';
 import { registerCaAccept } from './ca-accept.ts';
 import { registerCaImportCrl } from './ca-import-crl.ts';
+import { registerCaBundle } from './ca-bundle.ts';
 import { registerCaRotate } from './ca-rotate.ts';
 import { registerCaSign } from './ca-sign.ts';
 import { registerCaShow } from './ca-show.ts';
@@ -36,6 +37,7 @@ export const registerCa: RegisterCommand = (program, cli) => {
   registerCaSign(ca, cli);
   registerCaAccept(ca, cli);
   registerCaImportCrl(ca, cli);
+  registerCaBundle(ca, cli);
 };
 
 /** Findings that are told one by one; the others are counted. */

@@ -109,6 +109,8 @@ it('issuing CA and then root are replaced while agents keep calling, and no call
   await rotate('prepare', 'root');
   await renew('steady');
   expect(await certificatesIn('steady', 'ca.pem')).toHaveLength(2);
+  // Over TLS, for whoever knows a root already; plainly on the public listener.
+  expect(await (await fetch(`${gateway.publicUrl ?? ''}/ca/bundle.pem`)).text()).toBe((await port.place.run('ca', 'bundle')).stdout);
   await rotate('activate', 'root-2', '--now');
   await until(async () => (await certificatesIn('port', 'certs', 'server.cert.pem'))[0]?.verify(new X509Certificate(authority().issuing.pem).publicKey) === true);
   // Who knows the old root alone goes on, and learns the new one when it renews.

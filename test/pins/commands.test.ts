@@ -44,6 +44,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['ca cross-sign', '<certificate> | --ca <ca> | --path-len <number> | --years <years> | --permit-dns <domain> | --exclude-dns <domain> | --permit-uri <host> | --out <file> | --yes | --passphrase-file <file>'],
   ['ca accept', '<certificate> | --chain <file> | --passphrase-file <file>'],
   ['ca import-crl', '<files...> | --passphrase-file <file>'],
+  ['ca bundle', '--format <format> | --out <file>'],
   ['verify', '<files...> | --trust <file> | --crl <file> | --at <time> | --purpose <purpose> | --on-unknown-status <word>'],
   ['policy check', '<file>'],
   ['policy explain', '--cert <file> | --tool <name> | --resource <uri> | --prompt <name> | --upstream <name> | --arguments <json> | --policy <file>'],

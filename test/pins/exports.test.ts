@@ -31,6 +31,7 @@ it.each([
     'createProfile',
     'createProfiles',
     'createRenewHandler',
+    'createTrustBundleHandler',
     'estOperations',
     'exportPrivateKey',
     'formatDuration',
