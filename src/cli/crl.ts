@@ -1,20 +1,25 @@
-/** `sallyport crl`: the current certificate revocation list of a CA. */
+/** `sallyport crl`: the current certificate revocation lists of a CA. */
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
+import { crlPath } from '../../ca/crl-scope.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
 import { loadHierarchy } from '../../ca/index.ts';
-import type { CrlRecord, Issuer, IssuerName } from '../../ca/index.ts';
+import type { CrlRecord, CrlState, Issuer, IssuerName } from '../../ca/index.ts';
 import { issuerIn } from '../../ca/issuer.ts';
 import { openDeployment, openForReading } from '../app/deployment.ts';
 import { loadConfig } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { common, passphraseOption, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
+import { formatTable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
 
 interface CrlOptions {
   readonly ca?: IssuerName;
+  readonly partition?: string;
+  readonly delta?: boolean;
+  readonly list?: boolean;
   readonly out?: string;
   readonly format: 'der' | 'pem';
   readonly publish?: boolean;
@@ -23,33 +28,78 @@ interface CrlOptions {
 export const registerCrl: RegisterCommand = (program, cli) => {
   const command = program
     .command('crl')
-    .description('write the current CRL; a new one is signed when it is stale or with --publish')
+    .description('write the current CRL, in PEM all partitions of it; a new one is signed when it is stale or with --publish')
     .option('--ca <ca>', 'whose CRL: issuing, root, or another that sallyport ca show lists (default: the issuing CA that is active)')
+    .option('--partition <number>', 'only this partition, such as 3, or 3/16 of one partitioning among several')
+    .option('--delta', 'the delta CRL in place of the complete one')
+    .option('--list', 'list the CRLs of every CA, and until when they are good, in place of writing one')
     .option('--out <file>', 'file to write to (default: standard output)')
     .addOption(new Option('--format <format>', 'encoding').choices(['der', 'pem']).default('pem'))
     .option('--publish', 'sign a new one now')
     .addOption(passphraseOption());
-  common(command, ['sallyport crl --out issuing.crl.pem', 'sallyport crl --ca root --format der > root.crl', 'sallyport crl | openssl crl -noout -text']);
+  common(command, ['sallyport crl --out issuing.crl.pem', 'sallyport crl --ca root --format der > root.crl', 'sallyport crl | openssl crl -noout -text', 'sallyport crl --list --json']);
   command.action(cli.action<CrlOptions>(crl));
 };
 
 async function crl(call: Call<CrlOptions>): Promise<void> {
   const { io, options, output } = call;
+  if (options.list === true) {
+    await list(call);
+    return;
+  }
   const { name: ca, id } = await issuerOf(call);
-  const record = (options.publish === true ? undefined : await storedCrl(call, id)) ?? (await publish(call, ca));
-  const pem = encodePem('X509 CRL', record.der);
-  const facts = { ca, crlNumber: String(record.crlNumber), thisUpdate: record.thisUpdate, nextUpdate: record.nextUpdate, entries: record.entries };
+  const records = (options.publish === true ? undefined : await storedCrls(call, ca, id)) ?? (await publish(call, ca));
+  const [first] = records;
+  if (first === undefined) throw usage(`the ${ca} CA has no such CRL: see sallyport crl --list`);
+  if (options.format === 'der' && records.length > 1) throw usage(`the ${ca} CA has ${records.length} CRLs, and a DER file holds one: name it with --partition, or leave out --format der`);
+  const pem = records.map(({ der }) => encodePem('X509 CRL', der)).join('');
+  const facts = {
+    ca,
+    crlNumber: String(records.reduce((most, { crlNumber }) => (crlNumber > most ? crlNumber : most), 0n)),
+    thisUpdate: new Date(Math.min(...records.map(({ thisUpdate }) => thisUpdate.getTime()))),
+    nextUpdate: new Date(Math.min(...records.map(({ nextUpdate }) => nextUpdate.getTime()))),
+    entries: records.reduce((sum, { entries }) => sum + entries, 0),
+  };
   if (options.out !== undefined) {
     const file = resolve(io.cwd, options.out);
     try {
-      await writeFile(file, options.format === 'der' ? record.der : pem);
+      await writeFile(file, options.format === 'der' ? first.der : pem);
     } catch (cause) {
       throw new SallyportError('ERR_USAGE', `${file} cannot be written (${(cause as NodeJS.ErrnoException).code ?? 'unknown'}): name another file with --out`, { facts: { file }, cause });
     }
-    output.result({ ...facts, file }, `wrote CRL ${facts.crlNumber} of the ${ca} CA to ${options.out}: ${record.entries} entries, next one by ${record.nextUpdate.toISOString()}`);
+    const what = records.length === 1 ? `CRL ${facts.crlNumber}` : `${records.length} CRLs`;
+    output.result({ ...facts, file }, `wrote ${what} of the ${ca} CA to ${options.out}: ${facts.entries} entries, next one by ${facts.nextUpdate.toISOString()}`);
   } else if (output.json) output.result({ ...facts, crl: pem }, '');
-  else if (options.format === 'der') output.bytes(record.der);
+  else if (options.format === 'der') output.bytes(first.der);
   else output.line(pem.trimEnd());
+}
+
+async function list({ io, output, directory }: Call<CrlOptions>): Promise<void> {
+  const { config, store, close } = await openForReading(directory, io.clock);
+  try {
+    const { issuers } = await loadHierarchy({ directory: config.directory, keys: 'ignore' });
+    const rows = [];
+    for (const { name: ca, id } of issuers) {
+      for (const { scope, delta, crlNumber, thisUpdate, nextUpdate, entries } of await store.ca.crlStates(id)) {
+        const { partitions, partition } = scope;
+        const common = { ca, partition: partitions === 1 ? null : partition, partitions, crlNumber: String(crlNumber), thisUpdate };
+        rows.push({ ...common, kind: 'complete', baseCrlNumber: null, entries, nextUpdate, path: `/crl/${crlPath(ca, scope)}` });
+        if (delta !== undefined) rows.push({ ...common, kind: 'delta', baseCrlNumber: String(delta.baseCrlNumber), entries: delta.entries, nextUpdate: delta.nextUpdate, path: `/crl/${crlPath(ca, scope, 'delta')}` });
+      }
+    }
+    if (output.json) {
+      output.line(JSON.stringify(rows, undefined, 2));
+      return;
+    }
+    const now = io.clock.now();
+    const cells = rows.map((row) => [
+      row.ca, row.partition === null ? 'all' : `${row.partition} of ${row.partitions}`, row.kind === 'delta' ? `delta from ${row.baseCrlNumber}` : 'complete', row.crlNumber, String(row.entries), row.thisUpdate.toISOString(),
+      row.nextUpdate > now ? row.nextUpdate.toISOString() : `${row.nextUpdate.toISOString()} (stale)`,
+    ]);
+    output.line(cells.length === 0 ? 'no CRLs: publish them with sallyport crl --publish' : formatTable(['CA', 'PARTITION', 'KIND', 'NUMBER', 'ENTRIES', 'THIS UPDATE', 'NEXT UPDATE'], cells));
+  } finally {
+    await close();
+  }
 }
 
 async function issuerOf({ options, directory }: Call<CrlOptions>): Promise<Issuer> {
@@ -60,22 +110,45 @@ async function issuerOf({ options, directory }: Call<CrlOptions>): Promise<Issue
   return issuer;
 }
 
-/** Without opening a key; undefined when there is none or it is stale. */
-async function storedCrl({ io, directory }: Call<CrlOptions>, id: string): Promise<CrlRecord | undefined> {
+/** Without opening a key; undefined when there are none, or one of them is stale. */
+async function storedCrls({ io, options, directory }: Call<CrlOptions>, ca: IssuerName, id: string): Promise<readonly CrlRecord[] | undefined> {
   const { store, close } = await openForReading(directory, io.clock);
   try {
-    const record = await store.ca.latestCrl(id);
-    return record !== undefined && record.nextUpdate > io.clock.now() ? record : undefined;
+    const records: CrlRecord[] = [];
+    const states = await store.ca.crlStates(id);
+    for (const { scope } of chosen(states, ca, options)) {
+      const record = await store.ca.latestCrl(id, { scope, kind: options.delta === true ? 'delta' : 'complete' });
+      if (record === undefined) continue;
+      if (record.nextUpdate <= io.clock.now()) return undefined;
+      records.push(record);
+    }
+    return states.length === 0 ? undefined : records;
   } finally {
     await close();
   }
 }
 
-async function publish({ io, options, directory }: Call<CrlOptions>, ca: IssuerName): Promise<CrlRecord> {
-  const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
+async function publish({ io, options, directory }: Call<CrlOptions>, ca: IssuerName): Promise<readonly CrlRecord[]> {
+  const { authority, close } = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
   try {
-    return await deployment.authority.publishCrl(ca, { actor: `cli:${io.user}` });
+    await authority.publishCrls(ca, { actor: `cli:${io.user}` });
+    const records: CrlRecord[] = [];
+    for (const { scope, delta } of chosen(await authority.crlStates(ca), ca, options)) {
+      if (options.delta !== true) records.push(await authority.currentCrl(ca, { scope }));
+      else if (delta !== undefined) records.push(await authority.currentCrl(ca, { scope, kind: 'delta' }));
+    }
+    return records;
   } finally {
-    await deployment.close();
+    await close();
   }
+}
+
+/** All that certificates may name, unless one is asked for. */
+function chosen(states: readonly CrlState[], ca: IssuerName, { partition }: Pick<CrlOptions, 'partition'>): readonly CrlState[] {
+  if (partition === undefined) return states;
+  const [, number, of] = /^(\d{1,3})(?:\/(\d{1,3}))?$/.exec(partition) ?? [];
+  if (number === undefined) throw usage(`${partition} is not a partition: write 3, or 3/16`);
+  const found = states.filter(({ scope }) => scope.partitions > 1 && scope.partition === Number(number) && (of === undefined || scope.partitions === Number(of)));
+  if (found.length !== 1) throw usage(`the ${ca} CA has ${found.length === 0 ? 'no' : 'more than one'} partition ${partition}: see sallyport crl --list`);
+  return found;
 }

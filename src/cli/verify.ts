@@ -125,7 +125,8 @@ async function groundsOf(call: Call<VerifyOptions>): Promise<Grounds> {
     const anchors = trustedOf(hierarchy, 'root').map(({ certificate }) => certificate);
     const intermediates = [...trustedOf(hierarchy, 'issuing'), ...hierarchy.crossCertificates].map(({ certificate }) => certificate);
     if (options.crl !== undefined) return { anchors, intermediates, crls };
-    const latest = await Promise.all(hierarchy.issuers.map(({ id }) => store.ca.latestCrl(id)));
+    const states = (await Promise.all(hierarchy.issuers.map(({ id }) => store.ca.crlStates(id)))).flat();
+    const latest = await Promise.all(states.map(({ issuerId, scope }) => store.ca.latestCrl(issuerId, { scope })));
     return { anchors, intermediates, crls: latest.flatMap((record) => (record === undefined ? [] : [parseCrl(record.der)])) };
   } finally {
     await close();

@@ -34,7 +34,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['revoke', '[name] | --serial <hex> | --thumbprint <hex> | --ou <unit> | --key <hash|file> | --issuer <ca> | --profile <profile> | --issued-after <time> | --issued-before <time> | --reason <reason> | --yes | --passphrase-file <file>'],
   ['release', '[name] | --serial <hex> | --thumbprint <hex> | --passphrase-file <file>'],
   ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format>'],
-  ['crl', '--ca <ca> | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
+  ['crl', '--ca <ca> | --partition <number> | --delta | --list | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
   ['ca audit', '--no-log'],
   ['ca show', ''],
   ['ca rotate prepare', '<role> | --key-algorithm <algorithm> | --permit-dns <domain> | --key-uri <uri> | --years <years> | --passphrase-file <file>'],
