@@ -7,7 +7,7 @@ import { grantedBy, questionOf, requireWay, termsOf, ttlOf } from './asking.ts';
 import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
 import { CrlSchedule } from './crl-schedule.ts';
 import type { IssuerSeries } from './crl-series.ts';
-import { checkCsrContent, provenCsr, withStandIns } from './csr-content.ts';
+import { checkCsrContent, provenCsr, provenCsrAside, withStandIns } from './csr-content.ts';
 import type { CrlPublisher } from './crl.ts';
 import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
@@ -581,7 +581,7 @@ export class CertificateAuthority {
     let spki: Uint8Array;
     let privateKey: KeyObject | undefined;
     if (from.csr !== undefined) {
-      const csr = provenCsr(from.csr);
+      const csr = await provenCsrAside(from.csr);
       checkCsrContent(csr, granted, profile);
       spki = csr.spki;
     } else if (from.publicKey !== undefined) spki = spkiOf(from.publicKey);
@@ -602,7 +602,7 @@ export class CertificateAuthority {
     try {
       const parsed = parseToken(request.token);
       if (!this.trusted('root').some(({ der }) => isTokenFor(parsed, der))) throw new CaError('ERR_TOKEN_INVALID', 'the token was made by another certificate authority; check the address');
-      const csr = provenCsr(request.csr);
+      const csr = await provenCsrAside(request.csr);
       checkSubjectKey(csr.spki, { allowed: new Set([...this.profiles.values()].flatMap((profile) => [...profile.keyAlgorithms])), refusedSpkiHashes: this.#refusedKeys });
       const known = (await store.findToken(parsed.secretHash))?.token;
       const profile = known === undefined ? undefined : this.profiles.get(known.profile);

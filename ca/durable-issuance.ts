@@ -5,11 +5,11 @@ import { CaError } from './errors.ts';
 import { certificateDiscarded, certificateIssued, certificateRevoked, certificateWithheld } from './events.ts';
 import type { Issuer } from './issuer.ts';
 import type { KeyedLock } from './keyed-lock.ts';
-import { lintCertificate, lintTbs, requireClean } from './lint.ts';
+import { lintTbs, requireClean, requireCleanSigned } from './lint.ts';
 import type { LintContext } from './lint.ts';
 import type { CaStore, CertificateIntent, Clock } from './ports.ts';
 import { signatureAlgorithmFor } from './x509/algorithm.ts';
-import { assembleSigned, parseCertificate } from './x509/certificate.ts';
+import { assembleSigned } from './x509/certificate.ts';
 import type { Certificate } from './x509/certificate.ts';
 
 export interface IssuanceWorld {
@@ -58,14 +58,14 @@ const issueAlone = async ({ store, clock, audited }: IssuanceWorld, plan: Issuan
   // From here on a signature may exist: whatever fails, the intent stays on record.
   const signature = await signer.sign(intent.tbs);
   const der = assembleSigned(intent.tbs, signatureAlgorithmFor(signer.algorithm), signature);
+  let certificate: Certificate;
   try {
-    requireClean(lintCertificate(der, { ...plan.lint, intended: intent.tbs }));
+    certificate = await requireCleanSigned(der, { ...plan.lint, issuer: issuer.certificate, intended: intent.tbs });
   } catch (error) {
     await store.recordEvent(certificateWithheld(intent, error, { time: clock.now(), actor }));
     noteAudited(audited, error);
     throw error;
   }
-  const certificate = parseCertificate(der);
   await store.recordIssued(
     { issuerId: intent.issuerId, serial: intent.serial, der, thumbprint: certificate.thumbprint },
     certificateIssued(intent, certificate.thumbprint, { time: clock.now(), actor }),

@@ -134,16 +134,35 @@ export interface SignatureToVerify {
 }
 
 /** False for anything that does not verify, an unsupported algorithm or a key of another type included. */
-export function verifySignature({ spki, algorithm, data, signature }: SignatureToVerify): boolean {
-  const scheme = schemeOfIdentifier(algorithm);
-  if (scheme === undefined || signature.length > MAX_SIGNATURE) return false;
+export function verifySignature(given: SignatureToVerify): boolean {
   try {
-    const key = spki instanceof Uint8Array ? publicKeyOf(spki) : spki;
-    return key.asymmetricKeyType === scheme.keyType && verify(scheme.hash, data, key, signature);
+    const means = meansOf(given);
+    return means !== undefined && verify(means.hash, given.data, means.key, given.signature);
   } catch {
     // OpenSSL throws, rather than answers false, for keys and signatures it cannot even decode.
     return false;
   }
+}
+
+/** The same on a thread of the pool, for an event loop that has other things to do. */
+export function verifySignatureAside(given: SignatureToVerify): Promise<boolean> {
+  return new Promise((resolve) => {
+    try {
+      const means = meansOf(given);
+      if (means === undefined) resolve(false);
+      else verify(means.hash, given.data, means.key, given.signature, (error, verified) => resolve(error === null && verified));
+    } catch {
+      resolve(false);
+    }
+  });
+}
+
+/** Undefined for what is refused before OpenSSL is asked. */
+function meansOf({ spki, algorithm, signature }: SignatureToVerify): { readonly hash: string | null; readonly key: KeyObject } | undefined {
+  const scheme = schemeOfIdentifier(algorithm);
+  if (scheme === undefined || signature.length > MAX_SIGNATURE) return undefined;
+  const key = spki instanceof Uint8Array ? publicKeyOf(spki) : spki;
+  return key.asymmetricKeyType === scheme.keyType ? { hash: scheme.hash, key } : undefined;
 }
 
 /** Whether `verifySignature` knows the scheme; without it every signature is false. */

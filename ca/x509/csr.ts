@@ -1,7 +1,8 @@
 /** Certification requests (RFC 2986, PKCS #10): made on the agent's machine, read strictly by the CA. */
 import { hash } from 'node:crypto';
 import { CaError } from '../errors.ts';
-import { keyAlgorithmOf, signWith, signatureAlgorithmFor, spkiOf, verifySignature } from './algorithm.ts';
+import { keyAlgorithmOf, signWith, signatureAlgorithmFor, spkiOf, verifySignature, verifySignatureAside } from './algorithm.ts';
+import type { SignatureToVerify } from './algorithm.ts';
 import { DerReader, TAG, contextTag, decodeAs, element, integer, invalid, oid, sequence, set } from './der.ts';
 import {
   EXTENSION,
@@ -94,12 +95,18 @@ export function parseCsr(input: Uint8Array | string): Csr {
 
 /** Proof of possession (RFC 2986 §4.2). Refuses with `ERR_CSR_SIGNATURE`. */
 export function verifyCsr(csr: Csr): void {
-  if (!verifySignature({ spki: csr.spki, algorithm: csr.signatureAlgorithm, data: csr.info, signature: csr.signature })) {
-    throw new CaError('ERR_CSR_SIGNATURE', 'the certificate request is not signed by the key it asks to certify; make it again with that key', {
-      facts: { spkiHash: csr.spkiHash },
-    });
-  }
+  if (!verifySignature(proofOf(csr))) throw unproven(csr);
 }
+
+/** The same on a thread of the pool. */
+export async function verifyCsrAside(csr: Csr): Promise<void> {
+  if (!(await verifySignatureAside(proofOf(csr)))) throw unproven(csr);
+}
+
+const proofOf = (csr: Csr): SignatureToVerify => ({ spki: csr.spki, algorithm: csr.signatureAlgorithm, data: csr.info, signature: csr.signature });
+
+const unproven = ({ spkiHash }: Csr): CaError =>
+  new CaError('ERR_CSR_SIGNATURE', 'the certificate request is not signed by the key it asks to certify; make it again with that key', { facts: { spkiHash } });
 
 function encodeInfo(contents: CsrContents, spki: Uint8Array): Uint8Array {
   const names = [contents.uris, contents.dnsNames, contents.emails, contents.ipAddresses];

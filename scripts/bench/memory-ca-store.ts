@@ -1,7 +1,7 @@
 /** A CA store that keeps nothing on disk: what issuance costs without one. For issuing only. */
 import type { CaStore, CertificateIntent, CertificateQuery, CertificateRecord } from '../../ca/ports.ts';
 
-type Issuing = Pick<CaStore, 'recordIntent' | 'recordIssued' | 'discardIntent' | 'recoverIntents' | 'findCertificates' | 'saveCrl' | 'latestCrl' | 'revokedSerials' | 'revokedText' | 'crlStates' | 'crlSeries' | 'extendCrlSeries' | 'recordEvent' | 'crlNumberFloor'>;
+type Issuing = Pick<CaStore, 'recordIntent' | 'recordIssued' | 'discardIntent' | 'recoverIntents' | 'findCertificates' | 'saveCrl' | 'latestCrl' | 'revokedSerials' | 'revokedText' | 'crlStates' | 'crlSeries' | 'extendCrlSeries' | 'recordEvent' | 'crlNumberFloor' | 'findRequests'>;
 
 export const createMemoryCaStore = (): CaStore => {
   const bySerial = new Map<string, CertificateRecord>();
@@ -42,6 +42,7 @@ export const createMemoryCaStore = (): CaStore => {
     crlStates: async () => [],
     crlSeries: async () => [],
     extendCrlSeries: async () => {},
+    findRequests: async () => [],
     recordEvent: async () => {},
   };
   return new Proxy(store, { get: (target, name) => Reflect.get(target, name) ?? (() => Promise.reject(new Error(`the benchmark's store cannot ${String(name)}`))) }) as CaStore;
