@@ -264,7 +264,7 @@ const requireSecondPerson = ({ id, terms }: CertificateRequest, actor: string): 
 /** Soon at first, when somebody may be at it; seldom after days. */
 const pending = (request: CertificateRequest, now: Date): CaError =>
   new CaError('ERR_REQUEST_PENDING', `the request ${request.id} waits for a second person; approve it with sallyport requests approve ${request.id}`, {
-    facts: { request: request.id, retryAfterSeconds: Math.max(2, Math.min(60, Math.floor((now.getTime() - request.createdAt.getTime()) / 10_000))), expiresAt: request.expiresAt.toISOString() },
+    facts: { request: request.id, retryAfterSeconds: Math.max(1, Math.min(60, Math.floor((now.getTime() - request.createdAt.getTime()) / 10_000))), expiresAt: request.expiresAt.toISOString() },
   });
 
 const decided = ({ id, state, decidedBy }: CertificateRequest): CaError =>

@@ -10,7 +10,7 @@ import type { CertificateKey, IssuedCertificate } from '../requests.ts';
 import { encodeCertsOnly } from '../x509/cms.ts';
 import { encodeCsrAttributes } from '../x509/csr-attributes.ts';
 import { decodeBase64Body, encodeBase64Body } from './base64-body.ts';
-import { readBody, refuseMethod } from './json-exchange.ts';
+import { readBody, refuseMethod, wordsFor } from './json-exchange.ts';
 import type { PresentError } from './json-exchange.ts';
 
 export type EstOperation = 'cacerts' | 'csrattrs' | 'simpleenroll' | 'simplereenroll';
@@ -113,7 +113,7 @@ const refuse = (error: unknown, present: PresentError): Response => {
   const after = error instanceof CaError ? error.facts['retryAfterSeconds'] : undefined;
   const request = error instanceof CaError ? error.facts['request'] : undefined;
   if (code === 'ERR_REQUEST_PENDING') return new Response(`${code}: ${message} (${String(request)})\n`, { status, headers: { ...plain, 'retry-after': String(after) } });
-  return new Response(`${code}: ${message}\n`, { status, headers: plain });
+  return new Response(`${code}: ${wordsFor(error, { code, message })}\n`, { status, headers: plain });
 };
 
 const preferredKey = (profile: Profile | undefined, wanted: KeyAlgorithm): KeyAlgorithm => (profile === undefined || profile.keyAlgorithms.has(wanted) ? wanted : ([...profile.keyAlgorithms][0] ?? wanted));

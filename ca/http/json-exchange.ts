@@ -35,8 +35,11 @@ export const crossed = ({ crossCertificates }: Pick<IssuedCertificate, 'crossCer
 export const answerError = (error: unknown, present: PresentError): Response => {
   const { status, code, message } = present(error);
   if (code === 'ERR_REQUEST_PENDING' && error instanceof CaError) return answerPending(error);
-  return answer(status, { error: { code, message } });
+  return answer(status, { error: { code, message: wordsFor(error, { code, message }) } });
 };
+
+/** Why somebody denied it was written for whoever asked. */
+export const wordsFor = (error: unknown, { code, message }: { readonly code: string; readonly message: string }): string => (code === 'ERR_REQUEST_DENIED' && error instanceof CaError ? error.message : message);
 
 /** RFC 9110 §15.3.3: taken, and not decided yet. Asking again with the same token and key is how it is collected. */
 const answerPending = ({ facts }: CaError): Response => {

@@ -22,7 +22,12 @@ export type CertificateAnswer = z.infer<typeof answerSchema>;
 
 const maxAnswerBytes = 262_144;
 
-/** Rejects with `ERR_BRIDGE_ENROLLMENT` when refused or not understood, `ERR_BRIDGE_UNREACHABLE` and its kin otherwise. */
+const pendingSchema = z.object({ pending: z.object({ request: z.string().max(64), retryAfterSeconds: z.int().min(1), expiresAt: z.string() }) });
+
+/**
+ * Rejects with `ERR_BRIDGE_ENROLLMENT` when refused or not understood, `ERR_BRIDGE_PENDING` while a second person has to
+ * approve it, `ERR_BRIDGE_UNREACHABLE` and its kin otherwise.
+ */
 export function requestCertificate({ url, what, tls, body, timeoutMs }: CertificateQuestion): Promise<CertificateAnswer> {
   const octets = Buffer.from(JSON.stringify(body));
   return new Promise((resolve, reject) => {
@@ -59,6 +64,7 @@ export function requestCertificate({ url, what, tls, body, timeoutMs }: Certific
 }
 
 function readCertificateAnswer(status: number, body: string, { url, what }: Pick<CertificateQuestion, 'url' | 'what'>): CertificateAnswer {
+  if (status === 202) throw pendingError(body, url);
   if (status !== 200 && status !== 201) {
     const { code, message } = readAnswer(status, body);
     const reason = code === undefined ? `HTTP ${status}` : String(code);
@@ -74,6 +80,24 @@ function readCertificateAnswer(status: number, body: string, { url, what }: Pick
   if (!parsed.success) throw notIssued(`the answer of ${url.host} lacks ${parsed.error.issues[0]?.path.join('.') ?? 'its parts'}; both sides should run the same release of sallyport`);
   return parsed.data;
 }
+
+function pendingError(body: string, url: URL): SallyportError {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    value = undefined;
+  }
+  const parsed = pendingSchema.safeParse(value);
+  if (!parsed.success) return notIssued(`${url.host} answered that the request waits, but not for how long; both sides should run the same release of sallyport`);
+  const { request, retryAfterSeconds, expiresAt } = parsed.data.pending;
+  return new SallyportError('ERR_BRIDGE_PENDING', `${url.host} keeps request ${printable(request)} until a second person has approved it (sallyport requests approve); come back with the same token before ${printable(expiresAt)}, the key is kept for it`, {
+    facts: { request, retryAfterSeconds, expiresAt },
+  });
+}
+
+/** A terminal must not obey what a gateway says. */
+const printable = (text: string): string => text.replace(/[^\x20-\x7e]/g, '?').slice(0, 64);
 
 function nextStep(reason: string, status: number): string {
   if (reason !== 'ERR_HTTP_PATH' && Object.hasOwn(errorTable, reason)) {

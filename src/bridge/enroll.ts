@@ -3,11 +3,13 @@ import { createHash, generateKeyPair } from 'node:crypto';
 import type { KeyObject, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import { promisify } from 'node:util';
 import type { Clock } from '../../ca/ports.ts';
 import { createCsr } from '../../ca/x509/csr.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
+import { SallyportError } from '../errors.ts';
 import { systemClock } from '../system.ts';
 import { notIssued, requestCertificate } from './certificate-request.ts';
 import type { CertificateAnswer } from './certificate-request.ts';
@@ -15,7 +17,7 @@ import { parseEnrollmentToken } from './enrollment-token.ts';
 import { explainFailure } from './explain.ts';
 import { certificatesOf, isIssuedBy, samePublicKey, serialOf } from './identity.ts';
 import { rootsAfter } from './root-bundle.ts';
-import { beginIdentity } from './identity-directory.ts';
+import { beginIdentity, resumeIdentity } from './identity-directory.ts';
 
 export type AgentKeyAlgorithm = 'p256' | 'p384' | 'ed25519' | 'rsa3072' | 'ml-dsa-65';
 
@@ -30,8 +32,14 @@ export interface EnrollOptions {
   readonly keyAlgorithm?: AgentKeyAlgorithm;
   /** Encrypts `key.pem`. */
   readonly passphrase?: string | undefined;
-  /** For each of the two connections. Default 15,000. */
+  /** For each connection. Default 15,000. */
   readonly timeoutMs?: number;
+  /** How long to wait for a second person, where the profile demands one. Default 0: rejects at once with `ERR_BRIDGE_PENDING`. */
+  readonly waitMs?: number;
+  /** Told once that it waits. */
+  readonly onPending?: (pending: SallyportError) => void;
+  /** Ends waiting. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface EnrolledIdentity {
@@ -47,19 +55,29 @@ export interface EnrolledIdentity {
 /**
  * Makes a key, has it certified for a one-time token and stores the identity.
  * Rejects with `ERR_BRIDGE_ENROLLMENT` (refused, or an answer that does not hold up), `ERR_BRIDGE_IDENTITY`
- * (cannot be stored) or `ERR_BRIDGE_UNREACHABLE`; then nothing is left behind.
+ * (cannot be stored) or `ERR_BRIDGE_UNREACHABLE`; then nothing is left behind. With `ERR_BRIDGE_PENDING` the key is
+ * kept beside `out`, and the same call with the same token goes on from there.
  */
 export async function enroll(options: EnrollOptions): Promise<EnrolledIdentity> {
   const { rootThumbprint } = parseEnrollmentToken(options.token);
   const url = enrollmentUrl(options.url);
   const timeoutMs = options.timeoutMs ?? 15_000;
-  const key = await makeKey(options.keyAlgorithm ?? 'p256');
-  const draft = await beginIdentity(options.out, key, options.passphrase);
+  const proof = createHash('sha256').update(options.token.trim()).digest('hex');
+  const resumed = await resumeIdentity(options.out, { proof, passphrase: options.passphrase });
+  const key = resumed?.key ?? (await makeKey(options.keyAlgorithm ?? 'p256'));
+  const draft = resumed?.draft ?? (await beginIdentity(options.out, key, options.passphrase));
+  let kept = resumed !== undefined;
   try {
     const root = await pinnedRoot(url, rootThumbprint, timeoutMs);
     const csr = encodePem('CERTIFICATE REQUEST', createCsr(key));
     // A connection of its own, verified against the pinned root before the token is sent.
-    const answer = await requestCertificate({ url, what: 'enrollment', tls: { ca: root.toString() }, body: { token: options.token.trim(), csr }, timeoutMs });
+    const ask = () => requestCertificate({ url, what: 'enrollment', tls: { ca: root.toString() }, body: { token: options.token.trim(), csr }, timeoutMs });
+    const keep = async (): Promise<void> => {
+      await draft.keep(proof);
+      kept = true;
+    };
+    const answer = await untilApproved(ask, keep, options);
+    kept = false;
     const leaf = checkAnswer(answer, key, root, (options.clock ?? systemClock).now());
     const name = commonNameOf(leaf) ?? leaf.subjectAltName?.replace(/^URI:/u, '') ?? serialOf(leaf);
     await draft.commit({ name, certificatePem: answer.certificate, caPem: rootsAfter(answer, [root], (options.clock ?? systemClock).now()).join(''), gateway: answer.gateway, renewal: answer.renewal });
@@ -72,11 +90,40 @@ export async function enroll(options: EnrollOptions): Promise<EnrolledIdentity> 
       notAfter: leaf.validToDate,
       gateway: answer.gateway,
     };
+  } catch (error) {
+    if (isFinal(error)) kept = false;
+    throw error;
   } finally {
     // After a commit there is nothing left to discard.
-    await draft.discard();
+    if (!kept) await draft.discard();
   }
 }
+
+/** Asks again, as often as the gateway wants it, until somebody has decided or the time is up. */
+async function untilApproved(ask: () => Promise<CertificateAnswer>, keep: () => Promise<void>, { waitMs = 0, onPending, signal, clock = systemClock }: EnrollOptions): Promise<CertificateAnswer> {
+  const until = clock.now().getTime() + waitMs;
+  for (let first = true; ; first = false) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof SallyportError)) throw error;
+      const waits = error.code === 'ERR_BRIDGE_PENDING';
+      // A gateway that is being restarted is waited for as well, once it has the request.
+      if (!waits && (first || error.code !== 'ERR_BRIDGE_UNREACHABLE')) throw error;
+      if (waits && first) {
+        await keep();
+        onPending?.(error);
+      }
+      const left = until - clock.now().getTime();
+      if (left <= 0 || signal?.aborted === true) throw error;
+      const pauseMs = Math.min(left, 1_000 * (Number(error.facts['retryAfterSeconds']) || 10));
+      await sleep(pauseMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+    }
+  }
+}
+
+/** Refused for good, so that the key is of no use any more. */
+const isFinal = (error: unknown): boolean => error instanceof SallyportError && /^ERR_(?:TOKEN_|REQUEST_(?:DENIED|EXPIRED)|CA_)/.test(String(error.facts['reason']));
 
 const generate = promisify(generateKeyPair) as unknown as (type: string, options?: object) => Promise<{ privateKey: KeyObject }>;
 

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { Option } from 'commander';
 import type { Command } from 'commander';
+import { parseDuration } from '../config/duration.ts';
 import { enroll as enrollIdentity } from '../bridge/enroll.ts';
 import type { AgentKeyAlgorithm } from '../bridge/enroll.ts';
 import { argument, common, passphraseOption, usage } from './cli.ts';
@@ -17,6 +18,7 @@ interface EnrollCommandOptions {
   readonly tokenFile?: string;
   readonly out: string;
   readonly keyAlgorithm: AgentKeyAlgorithm;
+  readonly wait?: string | true;
 }
 
 export function registerEnroll(program: Command, cli: Cli): void {
@@ -27,11 +29,13 @@ export function registerEnroll(program: Command, cli: Cli): void {
     .option('--token <token>', 'what sallyport token create printed')
     .option('--token-file <file>', 'file with the token, - for standard input, which keeps it out of the list of processes')
     .requiredOption('--out <dir>', 'identity directory to write; must not exist or be empty')
+    .option('--wait [duration]', 'wait for a second person to approve, for so long at most (default: 7d); without it exit with code 4')
     .addOption(new Option('--key-algorithm <algorithm>', 'algorithm of the key').choices(['p256', 'p384', 'ed25519', 'rsa3072', 'ml-dsa-65']).default('p256'))
     .addOption(passphraseOption());
   common(command, [
     'sallyport enroll https://localhost:8444 --token sallyport1.… --out ./agent-7',
     'sallyport enroll https://localhost:8444 --token-file - --out ./agent-7',
+    'sallyport enroll https://localhost:8444 --token-file ./token --out ./agent-7 --wait 1h',
     'sallyport enroll https://gateway.acme.internal:8444 --token-file ./token --out ./agent-7 --key-algorithm ed25519',
   ]).action(cli.action<EnrollCommandOptions>(enroll));
 }
@@ -45,6 +49,11 @@ async function enroll(call: Call<EnrollCommandOptions>): Promise<void> {
     clock: io.clock,
     keyAlgorithm: options.keyAlgorithm,
     passphrase: await readPassphrase(io, options),
+    waitMs: waitOf(options.wait),
+    signal: io.signal,
+    onPending: ({ facts }) => {
+      if (options.wait !== undefined) output.note(`waiting for a second person to approve request ${String(facts['request'])}, until ${String(facts['expiresAt'])} at most; ^C ends the waiting, not the request`);
+    },
   });
   const { name, serial, thumbprint, directory, notBefore, notAfter, gateway } = enrolled;
   output.result(
@@ -52,6 +61,14 @@ async function enroll(call: Call<EnrollCommandOptions>): Promise<void> {
     `enrolled ${printable(name)}: serial ${serial}, valid until ${notAfter.toISOString()}, stored in ${options.out}`,
   );
   output.note(`next: sallyport connect ${gateway ?? 'URL'} --identity ${options.out}`);
+}
+
+function waitOf(wait: string | true | undefined): number {
+  if (wait === undefined) return 0;
+  if (wait === true) return 7 * 86_400_000;
+  const millis = parseDuration(wait);
+  if (millis === undefined) throw usage('--wait must be a duration such as 30m or 2d');
+  return millis;
 }
 
 async function tokenOf({ io, options }: Call<EnrollCommandOptions>): Promise<string> {

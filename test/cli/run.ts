@@ -16,6 +16,8 @@ export interface Ran {
 export class Workplace {
   readonly directory: string;
   readonly env: Record<string, string>;
+  /** Who runs the commands. */
+  user = 'tester';
   /** What the next command finds on its standard input. */
   readonly typed: string[] = [];
 
@@ -44,7 +46,7 @@ export class Workplace {
       signal: new AbortController().signal,
       clock: systemClock,
       randomness: systemRandomness,
-      user: 'tester',
+      user: this.user,
     };
     const code = await run(argv, io);
     return { code, stdout: Buffer.concat(written.stdout).toString(), stderr: Buffer.concat(written.stderr).toString() };

@@ -10,7 +10,7 @@ import type { Change } from '../../src/store/changes.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { schemaVersion } from '../../src/store/migrations.ts';
 import type { Store } from '../../src/store/store.ts';
-import { aToken, anEvent, anIntent, issue, issuedOf, issuerId, later, noon, revokedEvent } from '../support/records.ts';
+import { aRequest, aToken, anEvent, anIntent, issue, issuedOf, issuerId, later, noon, revokedEvent } from '../support/records.ts';
 
 export interface StoreUnderTest {
   /** Address of an empty store. */
@@ -401,6 +401,68 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         expect(await spend(token.secretHash, later(900))).toEqual({ outcome: 'expired' });
         expect(await store.audit.size()).toBe(1);
         expect(await spend(token.secretHash, later(899.999))).toEqual({ outcome: 'spent', token });
+      });
+    });
+
+    describe('requests for approval', () => {
+      const leave = (store: Store, request = aRequest(), options: { readonly maxPending?: number; readonly spend?: string } = {}) =>
+        store.ca.insertRequest(request, anEvent({ action: 'request.created' }), {
+          maxPending: options.maxPending ?? 10,
+          ...(options.spend === undefined ? {} : { spend: { secretHash: options.spend, event: anEvent({ action: 'token.spent' }) } }),
+        });
+      const approved = { to: 'approved', decidedAt: later(1), decidedBy: 'cli:bob', issuerId, serial: '0a' } as const;
+
+      it('gives back what was left, found by what it is asked for with', async () => {
+        const store = await open();
+        const requests = [aRequest(), aRequest({ createdAt: later(1), agent: 'other', terms: { ...aRequest().terms, hosts: ['a.test'], email: 'a@b.test', vouchedBy: undefined, address: '192.0.2.1', wordGivenAt: undefined } })];
+        for (const request of requests) expect(await leave(store, request)).toBe('inserted');
+        expect((await store.ca.findRequests({})).map(plain)).toEqual(requests.map(plain));
+        const [, second] = requests;
+        for (const query of [{ id: second?.id ?? '' }, { agent: 'other' }, { credentialHash: second?.credentialHash ?? '', spkiHash: second?.spkiHash ?? '' }]) expect((await store.ca.findRequests(query)).map(({ id }) => id)).toEqual([second?.id]);
+        expect(await store.ca.findRequests({ states: ['approved'] })).toEqual([]);
+      });
+
+      it('spends the token with the request or neither, and takes no more than may wait', async () => {
+        const store = await open();
+        const token = aToken({ createdBy: 'cli:alice' });
+        await store.ca.insertToken(token, anEvent({ action: 'token.created' }));
+        expect(await leave(store, aRequest(), { spend: '00' })).toBe('unknown');
+        expect(await leave(store, aRequest({ createdAt: token.expiresAt }), { spend: token.secretHash })).toBe('expired');
+        expect(await leave(store, aRequest(), { spend: token.secretHash, maxPending: 1 })).toBe('inserted');
+        expect(await leave(store, aRequest(), { maxPending: 1 })).toBe('full');
+        expect(await leave(store, aRequest(), { spend: token.secretHash })).toBe('alreadySpent');
+        expect(await store.ca.findToken(token.secretHash)).toEqual({ token, spentAt: noon });
+        expect(await actions(store)).toEqual(['token.created', 'token.spent', 'request.created']);
+      });
+
+      it('lets exactly one of many decide, across connections', async () => {
+        const url = await underTest.createUrl();
+        const stores = [await openAt(url), await openAt(url)];
+        const [store] = stores;
+        if (store === undefined) throw new Error('no store');
+        const request = aRequest();
+        await leave(store, request);
+        const decisions = await Promise.all(stores.flatMap((of) => [approved, { to: 'denied', reason: 'no' } as const].map((change) => of.ca.changeRequest(request.id, { states: ['pending'] }, change, anEvent({ action: `request.${change.to}` })))));
+        const [decided, ...others] = decisions.filter((each) => each !== undefined);
+        expect(others).toEqual([]);
+        expect((await store.ca.findRequests({ id: request.id })).map(plain)).toEqual([plain(decided)]);
+        expect(await actions(store)).toEqual(['request.created', `request.${decided?.state ?? ''}`]);
+      });
+
+      it('changes a serial only under the one it had, and ends what nobody decided or issued in time', async () => {
+        const store = await open();
+        const [first, second, third] = [aRequest(), aRequest({ expiresAt: later(901) }), aRequest()];
+        for (const request of [first, second, third]) await leave(store, request);
+        await store.ca.changeRequest(first.id, { states: ['pending'] }, approved, anEvent());
+        expect(await store.ca.changeRequest(first.id, { states: ['approved'], serial: 'ff' }, { to: 'approved', serial: '0b' }, undefined)).toBeUndefined();
+        expect(await store.ca.changeRequest(first.id, { states: ['approved'], serial: '0a' }, { to: 'approved', serial: '0b' }, undefined)).toMatchObject({ serial: '0b', decidedBy: 'cli:bob' });
+        await store.ca.changeRequest(third.id, { states: ['pending'] }, approved, anEvent());
+        await store.ca.changeRequest(third.id, { states: ['approved'] }, { to: 'issued' }, undefined);
+        const size = await store.audit.size();
+        expect((await store.ca.expireRequests(later(900), ({ id }) => anEvent({ action: 'request.expired', name: id }))).map(({ id, state }) => [id, state])).toEqual([[first.id, 'expired']]);
+        expect(await store.ca.expireRequests(later(900), () => anEvent())).toEqual([]);
+        expect(await store.audit.size()).toBe(size + 1);
+        expect((await store.ca.findRequests({ states: ['pending'], expiresBefore: later(901) })).map(({ id }) => id)).toEqual([second.id]);
       });
     });
 

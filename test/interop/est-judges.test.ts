@@ -127,7 +127,7 @@ describe.skipIf(!hasTools)('EST, judged by curl and OpenSSL', () => {
     const basic = ['-u', `patient:${await token('patient', 'careful')}`];
     const ask = () => curl('careful/simpleenroll', ...basic, ...posting(csr));
     const first = await ask();
-    expect([first.status, first.headers['retry-after']]).toEqual([202, '2']);
+    expect([first.status, first.headers['retry-after']]).toEqual([202, '1']);
     const { authority } = gateway.deployment;
     const [waiting] = await authority.pendingRequests();
     expect(waiting).toMatchObject({ agent: 'patient', terms: { way: 'est', vouchedBy: 'cli:alice', address: expect.stringMatching(/127\.0\.0\.1|::1/) } });

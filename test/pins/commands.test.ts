@@ -19,7 +19,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['acme create', '[agent] | --server | --host <name> | --ou <unit> | --profile <profile> | --certificate-ttl <duration> | --ttl <duration> | --passphrase-file <file>'],
   ['acme list', ''],
   ['acme remove', '<id> | --passphrase-file <file>'],
-  ['enroll', '<url> | --token <token> | --token-file <file> | --out <dir> | --key-algorithm <algorithm> | --passphrase-file <file>'],
+  ['enroll', '<url> | --token <token> | --token-file <file> | --out <dir> | --wait [duration] | --key-algorithm <algorithm> | --passphrase-file <file>'],
   ['renew', '<identity...> | --daemon | --force | --check | --same-key | --exec <command> | --pid-file <file> | --signal <signal> | --passphrase-file <file>'],
   ['requests list', '--state <state>'],
   ['requests show', '<id>'],

@@ -1,6 +1,6 @@
 /** Records of the CA store with everything filled in. */
 import { randomBytes } from 'node:crypto';
-import type { AuditEvent, CaStore, CertificateIntent, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
+import type { AuditEvent, CaStore, CertificateIntent, CertificateRecord, CertificateRequest, EnrollmentToken } from '../../ca/ports.ts';
 
 export const issuerId = 'a1'.repeat(32);
 export const noon = new Date('2026-11-20T12:00:00.000Z');
@@ -44,6 +44,26 @@ export const issuedOf = (intent: CertificateIntent): { issuerId: string; serial:
   serial: intent.serial,
   der: Uint8Array.of(0x30, 0x03, 1, 2, 3),
   thumbprint: intent.serial.padStart(64, '0'),
+});
+
+/** A request that waits for a second person. */
+export const aRequest = (facts: Partial<CertificateRequest> = {}): CertificateRequest => ({
+  id: randomBytes(8).toString('hex'),
+  state: 'pending',
+  agent: 'agent-9',
+  profile: 'careful',
+  terms: { way: 'token', organizationalUnits: ['Ünit "quoted"'], hosts: [], email: undefined, ttlSeconds: 60, requestedBy: 'token:agent-9', vouchedBy: 'cli:alice', address: undefined, wordGivenAt: noon },
+  csr: randomBytes(40),
+  spkiHash: randomBytes(32).toString('hex'),
+  credentialHash: randomBytes(32).toString('hex'),
+  createdAt: noon,
+  expiresAt: later(900),
+  decidedAt: undefined,
+  decidedBy: undefined,
+  reason: undefined,
+  issuerId: undefined,
+  serial: undefined,
+  ...facts,
 });
 
 export const aToken = (facts: Partial<EnrollmentToken> = {}): EnrollmentToken => ({
