@@ -13,7 +13,7 @@ import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
 import { createTokenText, isTokenFor, parseToken } from './enrollment.ts';
 import { CaError } from './errors.ts';
-import { certificateRefused, certificateUnknownIssued, renewalLate, tokenCreated, tokenRefused, tokenSpent } from './events.ts';
+import { certificateRefused, certificateUnknownIssued, renewalLate, tokenCreated, tokenDeleted, tokenRefused, tokenSpent } from './events.ts';
 import { grantedToAgent, grantedToServer } from './grant.ts';
 import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
 import { HierarchyKeeper } from './hierarchy-keeper.ts';
@@ -28,7 +28,7 @@ import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { lateness } from './late-renewal.ts';
 import type { OcspResponders } from './ocsp-responders.ts';
-import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, KeyAlgorithm, RequestState, SerialHex } from './ports.ts';
+import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, KeyAlgorithm, ListedToken, RequestState, SerialHex, TokenQuery } from './ports.ts';
 import { answerOf, fillOrder } from './order.ts';
 import type { Order } from './order.ts';
 import { ocspProfile, profilesOfAuthority } from './profile.ts';
@@ -379,6 +379,17 @@ export class CertificateAuthority {
     };
     await store.insertToken(token, tokenCreated(token, { time: now, actor }));
     return { token: text, agent: token.agent, organizationalUnits, profile: profile.name, expiresAt: token.expiresAt };
+  }
+
+  /** Those that can still be used, and those that were or whose time has passed. */
+  async tokens(query: TokenQuery = {}): Promise<readonly ListedToken[]> {
+    return this.#options.store.tokens(query);
+  }
+
+  /** Takes a token back. `id` is its secret's hash. @throws CaError `ERR_TOKEN_UNKNOWN`, `ERR_TOKEN_SPENT` */
+  async deleteToken(id: string, options: { readonly actor?: string } = {}): Promise<EnrollmentToken> {
+    const { store, clock } = this.#options;
+    return store.deleteToken(id, (token) => tokenDeleted(token, { time: clock.now(), actor: options.actor ?? 'ca' }));
   }
 
   /**

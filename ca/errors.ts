@@ -72,6 +72,7 @@ export type CaErrorCode =
   | 'ERR_TOKEN_INVALID'
   | 'ERR_TOKEN_SPENT'
   | 'ERR_TOKEN_EXPIRED'
+  | 'ERR_TOKEN_UNKNOWN'
   // Approval by a second person
   | 'ERR_REQUEST_PENDING'
   | 'ERR_REQUEST_DENIED'

@@ -165,6 +165,8 @@ export const tokenCreated = (token: EnrollmentToken, { time, actor }: Circumstan
   detail: { profile: token.profile, organizationalUnits: token.organizationalUnits, expiresAt: token.expiresAt.toISOString() },
 });
 
+export const tokenDeleted = (token: EnrollmentToken, { time, actor }: Circumstances): AuditEvent => ({ action: 'token.deleted', outcome: 'done', time, actor, agent: token.agent });
+
 export const tokenSpent = (token: EnrollmentToken, { time, address }: { readonly time: Date; readonly address: string | undefined }): AuditEvent => ({
   action: 'token.spent',
   outcome: 'done',

@@ -114,7 +114,9 @@ export interface CertificateQuery {
   readonly validAt?: Date;
   /** notAfter before this instant. */
   readonly expiresBefore?: Date;
-  /** Default 1,000. Ordered by createdAt, then serial. */
+  /** Only those behind this one, in the order of the answer: each page costs the same, wherever it is. */
+  readonly after?: { readonly createdAt: Date; readonly serial: SerialHex; readonly issuerId: IssuerId };
+  /** Default 1,000. Ordered by createdAt, then serial, then issuer. */
   readonly limit?: number;
   readonly offset?: number;
 }
@@ -211,6 +213,16 @@ export interface EnrollmentToken {
   readonly expiresAt: Date;
   /** Who made it; undefined for one made before that was recorded. */
   readonly createdBy?: string | undefined;
+}
+
+export interface ListedToken extends EnrollmentToken {
+  readonly spentAt: Date | undefined;
+}
+
+export interface TokenQuery {
+  readonly after?: { readonly createdAt: Date; readonly secretHash: string };
+  /** Default 1,000. Ordered by createdAt, then secretHash. */
+  readonly limit?: number;
 }
 
 export type TokenSpending = { readonly outcome: 'spent'; readonly token: EnrollmentToken } | { readonly outcome: 'unknown' | 'alreadySpent' | 'expired' };
@@ -419,6 +431,9 @@ export interface CaStore {
   changeRequest(id: string, from: { readonly states: readonly RequestState[]; readonly serial?: SerialHex }, change: RequestChange, event: AuditEvent | undefined): Promise<CertificateRequest | undefined>;
   /** Every request that nobody decided or collected in time → `expired`. */
   expireRequests(at: Date, event: (request: CertificateRequest) => AuditEvent): Promise<readonly CertificateRequest[]>;
+  tokens(query: TokenQuery): Promise<readonly ListedToken[]>;
+  /** Rejects with `ERR_TOKEN_UNKNOWN`, and with `ERR_TOKEN_SPENT` when it was used. */
+  deleteToken(secretHash: string, event: (token: EnrollmentToken) => AuditEvent): Promise<EnrollmentToken>;
 
   /** An audit event on its own, durable when the promise resolves. */
   recordEvent(event: AuditEvent): Promise<void>;

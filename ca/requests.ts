@@ -129,6 +129,8 @@ export interface RevokeOptions {
   /** Default `unspecified`. `certificateHold` can be taken back with `release`, or made final with another reason. */
   readonly reason?: RevocationReason;
   readonly actor?: string;
+  /** Only these of the selection: what an admin with a part of the inventory may touch. */
+  readonly among?: (record: CertificateRecord) => boolean;
   /** Called after each transaction of at most 200 certificates. */
   readonly onProgress?: (progress: { readonly done: number; readonly of: number }) => void;
 }

@@ -68,7 +68,8 @@ export const revokeSelected = async (world: RevocationWorld, selector: RevokeSel
   const reason = checkedReason(options.reason);
   const actor = options.actor ?? 'ca';
   const query = queryOf(selector, reach(clock, graceSeconds));
-  const chosen = isChosen(selector);
+  const selected = isChosen(selector);
+  const chosen = (record: CertificateRecord): boolean => selected(record) && (options.among?.(record) ?? true);
 
   const revoked: CertificateRecord[] = [];
   let found = (await allCertificates(store, query)).filter(chosen);

@@ -1,10 +1,14 @@
 // Writes the reference pages that follow from the code; with --check only says which are stale.
 import { readFile, writeFile } from 'node:fs/promises';
+import { describeApi } from '../src/api/openapi.ts';
 import { commandsPage } from './docs/commands.ts';
 import { configurationPage } from './docs/configuration.ts';
 import { errorsPage } from './docs/errors.ts';
 
-const pages = { 'docs/commands.md': commandsPage, 'docs/configuration.md': configurationPage, 'docs/errors.md': errorsPage } as const;
+const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+const openApiPage = (): string => `${JSON.stringify(describeApi(version), undefined, 2)}\n`;
+
+const pages = { 'docs/commands.md': commandsPage, 'docs/configuration.md': configurationPage, 'docs/errors.md': errorsPage, 'docs/openapi.json': openApiPage } as const;
 const checking = process.argv.includes('--check');
 
 for (const [path, page] of Object.entries(pages)) {

@@ -85,6 +85,10 @@ export type GateErrorCode =
   | 'ERR_AUDIT_UNAVAILABLE'
   | 'ERR_AUDIT_TAMPERED'
   | 'ERR_AUDIT_KEY'
+  // Administration over HTTP
+  | 'ERR_API_DENIED'
+  | 'ERR_API_REQUEST'
+  | 'ERR_API_REPEATED'
   // Backups
   | 'ERR_BACKUP_INVALID'
   | 'ERR_BACKUP_PASSPHRASE'
@@ -171,6 +175,7 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_TOKEN_INVALID: row(403, -32602, 3, 'the enrollment token is not valid'),
   ERR_TOKEN_SPENT: row(403, -32602, 3, 'the enrollment token is not valid'),
   ERR_TOKEN_EXPIRED: row(403, -32602, 3, 'the enrollment token is not valid'),
+  ERR_TOKEN_UNKNOWN: row(404, -32602, 1, 'no such token'),
   ERR_REQUEST_PENDING: row(202, -32602, 4, 'the request waits for approval: ask again later with the same request'),
   ERR_REQUEST_DENIED: row(403, -32602, 3, 'the request was denied'),
   ERR_REQUEST_EXPIRED: row(403, -32602, 3, 'the request was not approved, or not collected, in time'),
@@ -259,6 +264,9 @@ export const errorTable: Readonly<Record<ErrorCode, ErrorPresentation>> = {
   ERR_AUDIT_UNAVAILABLE: row(503, -32603, 1, 'temporarily unavailable'),
   ERR_AUDIT_TAMPERED: row(500, -32603, 3, 'the audit log was altered'),
   ERR_AUDIT_KEY: row(500, -32603, 1, 'the audit log key cannot be used'),
+  ERR_API_DENIED: row(403, -32602, 3, 'not permitted'),
+  ERR_API_REQUEST: row(400, -32602, 2, 'malformed request'),
+  ERR_API_REPEATED: row(409, -32602, 1, 'the idempotency key was used for another request, or that request is not finished'),
   ERR_BACKUP_INVALID: row(500, -32603, 1, 'internal error'),
   ERR_BACKUP_PASSPHRASE: row(500, -32603, 1, 'internal error'),
   ERR_BACKUP_TRUNCATED: row(500, -32603, 3, 'internal error'),

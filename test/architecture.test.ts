@@ -19,10 +19,10 @@ const importsOf = (file: string): string[] => {
 /** Rank of a file: imports go to the same rank's own folder, to interfaces, or to a lower rank. */
 const layers: readonly (readonly RegExp[])[] = [
   [/^ca\/(ports|errors)\.ts$/, /^ca\/x509\//],
-  [/^src\/(errors|system)\.ts$/, /^src\/(config|policy|identity)\//, /^ca\//],
+  [/^src\/(errors|system)\.ts$/, /^src\/(config|policy|identity|admin)\//, /^ca\//],
   [/^src\/(revocation|store|audit)\//],
   [/^src\/(upstream|translation|mcp|tls|tools|custody)\//],
-  [/^src\/(gateway|bridge)\//],
+  [/^src\/(gateway|bridge|api)\//],
   [/^src\/(app|index|protect)\.ts$/, /^src\/(app|cli|demo|doctor)\//],
 ];
 

@@ -5,6 +5,10 @@
 import type { AuditEvent, CaStore, CertificateRecord, CertificateRequest, CrlPublication, CrlRecord, CrlScope, CrlSeries, EnrollmentToken, Succession } from 'sallyport/ca';
 import { CaError } from 'sallyport/ca';
 
+type Place = Pick<CertificateRecord, 'createdAt' | 'serial' | 'issuerId'>;
+const inOrder = (a: Place, b: Place): number => a.createdAt.getTime() - b.createdAt.getTime() || compare(a.serial, b.serial) || compare(a.issuerId, b.issuerId);
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 export function createMemoryStore(): CaStore & { readonly events: readonly AuditEvent[] } {
   const certificates = new Map<string, CertificateRecord>();
   const crls = new Map<string, { readonly current: CrlPublication; readonly base: CrlRecord; readonly nextBase: CrlRecord }>();
@@ -35,7 +39,8 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
         (query.createdBefore === undefined || record.createdAt < query.createdBefore) &&
         (query.validAt === undefined || record.notAfter >= query.validAt) &&
         (query.expiresBefore === undefined || record.notAfter < query.expiresBefore))
-      .toSorted((a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.serial < b.serial ? -1 : 1))
+      .toSorted(inOrder)
+      .filter((record) => query.after === undefined || inOrder(query.after, record) < 0)
       .slice(query.offset ?? 0, (query.offset ?? 0) + (query.limit ?? 1_000));
 
   return {
@@ -194,6 +199,19 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
         events.push(event(request));
       }
       return expired;
+    },
+    tokens: async ({ after, limit = 1_000 }) => {
+      const ordered = [...tokens.values()].toSorted((a, b) => a.createdAt.getTime() - b.createdAt.getTime() || (a.secretHash < b.secretHash ? -1 : 1));
+      const from = after === undefined ? 0 : ordered.findIndex(({ secretHash }) => secretHash === after.secretHash) + 1;
+      return ordered.slice(from, from + limit);
+    },
+    deleteToken: async (secretHash, event) => {
+      const token = tokens.get(secretHash);
+      if (token === undefined) throw new CaError('ERR_TOKEN_UNKNOWN', 'there is no such token');
+      if (token.spentAt !== undefined) throw new CaError('ERR_TOKEN_SPENT', 'the token was used already');
+      tokens.delete(secretHash);
+      events.push(event(token));
+      return token;
     },
     recordEvent: async (event) => void events.push(event),
   };

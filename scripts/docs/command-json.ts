@@ -4,6 +4,8 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   init: '`{ directory, root, issuing, server, url, auditVerifierKey, passphrase }`; `root`, `issuing` and `server` are `{ subject, thumbprint, serial, notAfter }`, `passphrase` says whether the keys are encrypted; `imported` and `remarks` with `--root`, `offlineRoot` with `--offline-root`, `{ directory, root, auditVerifierKey, rootOnly: true }` with `--root-only`, and `{ waits: true, root, csr, request, … }` when the issuing CA waits for its certificate',
   issue: '`{ serial, thumbprint, subject, organizationalUnits, uri, notBefore, notAfter, profile, grants, directory, files, certificate? }`; `grants` is what the present policy gives: `[{ upstream, roles, tools, argumentRules, resources, prompts, logging, denied }]`; `certificate` (PEM) where nothing was written to a directory',
   'token create': '`{ token, agent, organizationalUnits, profile, expiresAt, enrollUrl }`',
+  'token list': '`[{ id, agent, state, organizationalUnits, profile, createdAt, createdBy, expiresAt, spentAt }]`; `state` is `unused`, `used` or `expired`',
+  'token delete': '`{ id, agent }`',
   'acme create': '`{ kid, hmacKey, agent, names, identifier, expiresAt, server }`; `identifier` is what to order for the agent, `server` the directory URL, `null` when ACME is off',
   'acme list': '`{ external: [{ kid, status, agent, organizationalUnits, profile, names, createdAt, expiresAt, removedAt, account }], open: [{ account, status, contacts, createdAt }] }`; `status` of an external account is `waiting`, `bound`, `expired` or `removed`',
   'acme remove': '`{ kid, account, agent }`',

@@ -21,6 +21,7 @@ const areas: readonly (readonly [prefix: string, title: string])[] = [
   ['ERR_TOOL_', 'Tool definitions'],
   ['ERR_BRIDGE_', 'The bridge'],
   ['ERR_TOKEN_', 'Enrollment'],
+  ['ERR_API_', 'Administration over HTTP'],
   ['ERR_CA_', 'Issuance and revocation'],
   ['ERR_KEY_', 'Keys'],
   ['ERR_CRL_', 'CRLs'],

@@ -8,6 +8,7 @@ import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
 import type { Clock, Hierarchy, IssuerId, Randomness } from '../../ca/index.ts';
 import { trustedOf } from '../../ca/issuer.ts';
+import { compileAdmins } from '../admin/roles.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
 import { configFileName } from '../config/load.ts';
@@ -22,6 +23,7 @@ import { answerRefusal } from '../tls/refusal.ts';
 import { stapleTo } from '../tls/stapling.ts';
 import { TrustStore } from '../tls/trust.ts';
 import { ToolWatch } from '../tools/tool-watch.ts';
+import { gatewayInfo } from '../upstream/gateway-info.ts';
 import { identityKeySet } from '../upstream/identity-token.ts';
 import { acmeServerOf } from './acme.ts';
 import { Addresses } from './addresses.ts';
@@ -207,6 +209,10 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       authority, acme,
       est: config.ca.est ? { keyAlgorithm: config.ca.keyAlgorithm } : undefined,
       places: () => ({ gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, enrollment: addresses.enrollUrl ?? '' }),
+      api: {
+        authority, store, audit, clock, admins: compileAdmins(config.admins), verifierKey: deployment.checkpointSigner.verifierKey, version: gatewayInfo().version,
+        isKnown: ({ issuerId, serial, thumbprint }) => isKnownCertificate(known, issuerId, serial, thumbprint),
+      },
     }),
     onRefused: (refused) => gateway.recordRefused(refused),
     onFailure: onWebFailure,

@@ -1,4 +1,6 @@
 /** What the enrollment port of a deployment serves. */
+import { apiPath, createApiHandler } from '../api/handler.ts';
+import type { ApiWorld } from '../api/operation.ts';
 import type { AcmeServer } from '../../ca/acme/server.ts';
 import { createEnrollHandler, createEstHandler, createRenewHandler, createTrustBundleHandler, estOperations } from '../../ca/index.ts';
 import type { CertificateAuthority, CertificateKey, EstOperation, KeyAlgorithm } from '../../ca/index.ts';
@@ -19,9 +21,10 @@ export interface EnrollmentWorld {
     /** Base URL of the enrollment port, without a slash at the end. */
     readonly enrollment: string;
   };
+  readonly api: ApiWorld;
 }
 
-export const enrollmentRoutes = ({ authority, acme, est, places }: EnrollmentWorld): readonly EnrollmentRoute[] => {
+export const enrollmentRoutes = ({ authority, acme, est, places, api }: EnrollmentWorld): readonly EnrollmentRoute[] => {
   const answering = () => {
     const { gateway, enrollment } = places();
     return { authority, gateway, renewal: `${enrollment}/renew`, present: presentPublicly };
@@ -41,6 +44,7 @@ export const enrollmentRoutes = ({ authority, acme, est, places }: EnrollmentWor
         return createRenewHandler(answering())(request, shown);
       },
     },
+    { path: apiPath, certificate: 'required', handle: createApiHandler(api) },
     // Every request there is signed; a client certificate proves nothing more.
     ...(acme === undefined ? [] : [{ path: '/acme/', certificate: 'ignored' as const, handle: (request: Request, { address }: EnrollmentCaller) => acme.handle(request, { address }) }]),
     ...(est === undefined ? [] : estRoutes(authority, est.keyAlgorithm)),

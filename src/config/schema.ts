@@ -3,6 +3,7 @@
  * The reference in the documentation is generated from this file (`configReference`).
  */
 import { z } from 'zod';
+import { adminSchema, adminWhen } from '../admin/schema.ts';
 import { acme } from './acme-schema.ts';
 import { parseListenAddress } from './listen-address.ts';
 import { count, duration, durationOrNone, httpUrl, text, typeNames } from './schema-parts.ts';
@@ -160,6 +161,8 @@ const upstream = z.union([commandUpstream, urlUpstream], { error: 'must hold eit
 
 const upstreamName = z.string().regex(/^(?!mcp$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'an upstream name is 1 to 63 lower-case letters, digits and dashes, and not mcp');
 
+for (const [key, type] of Object.entries({ role: 'text', roles: 'list of texts', when: 'map', profiles: 'list of texts', organizationalUnits: 'list of texts' }) as [keyof typeof adminSchema.shape, string][]) typeNames.add(adminSchema.shape[key], { type });
+
 export const configSchema = z.strictObject({
   name: text().min(1).max(64).default('Sallyport').describe('Name of the organization, in the subject of the CA certificates'),
   trustDomain: z.string().regex(/^[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?$/, 'must be a lower-case name such as acme.internal').default('sallyport.internal').describe('SPIFFE trust domain: agents are spiffe://<trust domain>/agent/<name>'),
@@ -170,6 +173,7 @@ export const configSchema = z.strictObject({
   policy: text().min(1).default('policy.yaml').describe('The policy file, relative to the data directory'),
   trust: z.union([z.record(trustName, trustAnchor), z.null().transform(() => ({}))], { error: 'must be a map of names to anchors' }).default({}).describe('CAs of others whose certificates may connect beside ours (docs/trust.md)'),
   audit: audit.prefault({}).describe('The audit log'),
+  admins: z.array(adminSchema).max(1_000).default([]).register(typeNames, { type: 'list of maps' }).describe('Who may do what to the authority over its HTTP API; nobody who is not named. docs/api.md tells the roles'),
   upstreams: z.union([z.record(upstreamName, upstream), z.null().transform(() => ({}))], { error: 'must be a map of names to upstreams' }).default({}).describe('MCP servers behind the gateway. One alone is served at /mcp, several at /<name>/mcp'),
   log: z.strictObject({ level: z.enum(logLevels, { error: `must be one of ${logLevels.join(', ')}` }).default('info').describe('Least severe log level written') }).prefault({}).describe('The log, on standard error'),
 });
@@ -190,6 +194,7 @@ export function configKeysAt(path: readonly PropertyKey[]): readonly string[] {
   if (first === 'gateway') return Object.keys(second === 'limits' ? limits.shape : gateway.shape);
   if (first === 'ca') return Object.keys(second === 'profiles' ? profile.shape : second === 'crl' ? crl.shape : second === 'acme' ? acme.shape : second === 'requests' ? requests.shape : ca.shape);
   if (first === 'trust') return trustKeysAt(path.slice(2));
+  if (first === 'admins') return Object.keys(path[2] === 'when' ? adminWhen.shape : adminSchema.shape);
   if (first === 'audit') return Object.keys(audit.shape);
   return first === 'log' ? ['level'] : [];
 }
@@ -209,6 +214,7 @@ export function configReference(): readonly ConfigReferenceRow[] {
     ...rowsOf(configSchema, ''),
     ...rowsOf(profile, 'ca.profiles.<name>.'),
     ...rowsOf(trustAnchor, 'trust.<name>.'),
+    ...rowsOf(adminSchema, 'admins.<number>.'),
     ...rowsOf(commandUpstream, 'upstreams.<name>.'),
     ...rowsOf(urlUpstream, 'upstreams.<name>.'),
   ].toSorted((a, b) => topLevel(a.key) - topLevel(b.key));
@@ -219,7 +225,7 @@ const topLevel = (key: string): number => Object.keys(configSchema.shape).indexO
 function rowsOf(object: z.ZodObject, prefix: string): readonly ConfigReferenceRow[] {
   return Object.entries(object.shape).flatMap(([key, schema]) => {
     const inner = unwrap(schema as z.ZodType);
-    if (inner instanceof z.ZodObject) return rowsOf(inner, `${prefix}${key}.`);
+    if (inner instanceof z.ZodObject && !typeNames.has(schema as z.ZodType)) return rowsOf(inner, `${prefix}${key}.`);
     return [{ key: prefix + key, type: typeOf(schema as z.ZodType), default: defaultOf(schema as z.ZodType), description: (schema as z.ZodType).description ?? '' }];
   });
 }

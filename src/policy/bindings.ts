@@ -1,7 +1,7 @@
 /** Which roles a certificate holds, and why. */
-import { ownTrust } from '../identity/principal.ts';
 import type { Principal } from '../identity/principal.ts';
-import type { Binding, BindingAttribute, Condition, Policy } from './policy.ts';
+import { attributeValues, conditionHolds, conditionsHold } from './conditions.ts';
+import type { Binding, BindingAttribute, Policy } from './policy.ts';
 
 export interface ConditionResult {
   readonly attribute: BindingAttribute;
@@ -20,7 +20,7 @@ export interface BindingResult {
 export function rolesOf(policy: Policy, principal: Principal): readonly string[] {
   const held = new Set<string>();
   for (const binding of policy.bindings) {
-    if (bindingMatches(binding, principal)) for (const role of binding.roles) held.add(role);
+    if (conditionsHold(binding.conditions, principal)) for (const role of binding.roles) held.add(role);
   }
   return [...policy.roles.keys()].filter((name) => held.has(name));
 }
@@ -29,7 +29,7 @@ export function rolesOf(policy: Policy, principal: Principal): readonly string[]
 export const tryBindings = (policy: Policy, principal: Principal): readonly BindingResult[] =>
   policy.bindings.map((binding) => ({
     binding,
-    matched: bindingMatches(binding, principal),
+    matched: conditionsHold(binding.conditions, principal),
     conditions: binding.conditions.map((condition) => ({
       attribute: condition.attribute,
       expected: condition.anyOf.map((glob) => glob.pattern),
@@ -37,44 +37,3 @@ export const tryBindings = (policy: Policy, principal: Principal): readonly Bind
       matched: conditionHolds(condition, principal),
     })),
   }));
-
-/**
- * Every attribute must match; a binding without conditions cannot be loaded, and would match nobody
- * here. One that does not say whose certificates it is about is about those of our own CA: an OU that
- * another CA writes must not open what was meant for ours.
- */
-const bindingMatches = (binding: Binding, principal: Principal): boolean =>
-  binding.conditions.length > 0 &&
-  (principal.trust === ownTrust || binding.conditions.some(({ attribute }) => attribute === 'trust')) &&
-  binding.conditions.every((condition) => conditionHolds(condition, principal));
-
-const conditionHolds = (condition: Condition, principal: Principal): boolean =>
-  attributeValues(principal, condition.attribute).some((value) => condition.anyOf.some((glob) => glob.matches(value)));
-
-function attributeValues(principal: Principal, attribute: BindingAttribute): readonly string[] {
-  switch (attribute) {
-    case 'trust':
-      return [principal.trust];
-    case 'organizationalUnit':
-      return principal.organizationalUnits;
-    case 'organization':
-      return principal.organizations;
-    case 'commonName':
-      return principal.commonName === undefined ? [] : [principal.commonName];
-    case 'uri':
-      return principal.uris;
-    case 'dns':
-      return principal.dnsNames;
-    case 'email':
-      return principal.emails;
-    case 'issuer':
-      return [principal.issuerId];
-    case 'serial':
-      return [principal.serial];
-    case 'thumbprint':
-    case 'dangerouslyAnyCertificate':
-      return [principal.thumbprint];
-    default:
-      return attribute satisfies never;
-  }
-}

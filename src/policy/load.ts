@@ -8,9 +8,10 @@ import { SallyportError } from '../errors.ts';
 import { ArgumentRules } from './argument-rule.ts';
 import type { ArgumentRule, JsonSchema } from './argument-rule.ts';
 import { findingsOf } from './findings.ts';
+import { compileConditions } from './conditions.ts';
 import { compileGlob } from './glob.ts';
 import type { GlobSyntax } from './glob.ts';
-import type { Binding, BindingAttribute, Condition, Grant, Policy, Role, Rule } from './policy.ts';
+import type { Binding, Condition, Grant, Policy, Role, Rule } from './policy.ts';
 import { policyKeysAt, policySchema } from './schema.ts';
 import type { BindingInput, GrantInput, RoleInput, WhenInput } from './schema.ts';
 
@@ -86,12 +87,7 @@ class Compiler {
   }
 
   #conditions(when: WhenInput, at: ValuePath): readonly Condition[] {
-    const conditions: Condition[] = [];
-    for (const [attribute, values] of Object.entries(when) as [BindingAttribute, readonly string[] | true | undefined][]) {
-      if (values === undefined) continue;
-      const texts = values === true ? ['*'] : values;
-      conditions.push({ attribute, anyOf: texts.map((text) => compileGlob(text, attribute === 'uri' ? 'uri' : 'name')) });
-    }
+    const conditions = compileConditions(when);
     if (conditions.length === 0) {
       this.#problem(at, 'has no condition and would match every certificate: add one, such as organizationalUnit; if every certificate is meant, write dangerouslyAnyCertificate: true');
     }

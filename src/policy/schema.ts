@@ -7,7 +7,7 @@ const wildcards = 16;
 
 const roleName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a role name is 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit');
 
-const pattern = z
+export const pattern = z
   .string('must be a text: quote it')
   .min(1, 'an empty pattern matches nothing: remove it')
   .max(patternLength, `a pattern has at most ${patternLength} characters`)
@@ -17,7 +17,7 @@ const pattern = z
 const controlCharacters = /\p{Cc}/u;
 
 /** Nothing written (`tools:` and no more) is an empty list. */
-const list = <Item extends z.ZodType>(item: Item) =>
+export const list = <Item extends z.ZodType>(item: Item) =>
   z.union([z.array(item).max(10_000, 'at most 10,000 entries'), z.null().transform(() => []), item.transform((one) => [one])], { error: 'must be a list' });
 
 const toolRule = z.union(
@@ -78,7 +78,7 @@ const hex = (digits: string, what: string) =>
       .refine((text) => new RegExp(`^[0-9a-f]{${digits}}$`).test(text), `must be ${what} in hexadecimal, without wildcards`),
   ).refine((items) => items.length > 0, 'name at least one value');
 
-const when = z.strictObject({
+export const when = z.strictObject({
   trust: values.optional(),
   organizationalUnit: values.optional(),
   organization: values.optional(),

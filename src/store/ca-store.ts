@@ -1,13 +1,13 @@
 /** The CA's memory (`CaStore` of ca/ports.ts), on either database. */
-import type { CaStore, CertificateRecord, EnrollmentToken } from '../../ca/ports.ts';
+import type { CaStore, CertificateRecord } from '../../ca/ports.ts';
 import { createIntentBatch, createIssuedBatch, noIntent } from './issuance-batches.ts';
-import { certificatePages, matching, recordOfRow, textList } from './certificate-rows.ts';
+import { certificatePages, matching, recordOfRow } from './certificate-rows.ts';
 import { changeRequest, expireRequests, findRequests, insertRequest, unspendableBecause } from './certificate-requests.ts';
 import { createCrlStore } from './crls.ts';
 import type { Database, Reading } from './database.ts';
 import { releaseCertificates, revokedPages, revokedText, revokeCertificates } from './revocations.ts';
-import type { TokenTable } from './schema.ts';
 import { deleteSuccessions, noteFirstUse, readSuccessions } from './successions.ts';
+import { deleteToken, listTokens, rowOfToken, tokenOfRow } from './token-rows.ts';
 import type { WriteQueue } from './write-queue.ts';
 
 const defaultLimit = 1_000;
@@ -63,6 +63,7 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
         const rows = await matching(db.selectFrom('certificate').selectAll(), query, database.kind)
           .orderBy('created_at')
           .orderBy('serial')
+          .orderBy('issuer_id')
           .limit(query.limit ?? defaultLimit)
           .offset(query.offset ?? 0)
           .execute();
@@ -143,6 +144,10 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
 
     expireRequests: (at, event) => queue.run((change) => expireRequests(change, at, event)),
 
+    tokens: (query) => reading((db) => listTokens(db, query)),
+
+    deleteToken: (secretHash, event) => queue.run((change) => deleteToken(change, secretHash, event)),
+
     recordEvent: (event) =>
       queue.run(async ({ record }) => {
         record(event);
@@ -150,26 +155,3 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
       }),
   };
 };
-
-const rowOfToken = (token: EnrollmentToken): TokenTable => ({
-  secret_hash: token.secretHash,
-  agent: token.agent,
-  organizational_units: JSON.stringify(token.organizationalUnits),
-  profile: token.profile,
-  ttl_seconds: token.ttlSeconds ?? null,
-  created_at: token.createdAt.getTime(),
-  expires_at: token.expiresAt.getTime(),
-  spent_at: null,
-  created_by: token.createdBy ?? null,
-});
-
-const tokenOfRow = (row: TokenTable): EnrollmentToken => ({
-  secretHash: row.secret_hash,
-  agent: row.agent,
-  organizationalUnits: textList(row.organizational_units),
-  profile: row.profile,
-  ttlSeconds: row.ttl_seconds ?? undefined,
-  createdAt: new Date(row.created_at),
-  expiresAt: new Date(row.expires_at),
-  createdBy: row.created_by ?? undefined,
-});

@@ -106,6 +106,7 @@ export const matching = <Output>(
   if (query.revocationReasons !== undefined) chosen = query.revocationReasons.length === 0 ? chosen.where(sql<boolean>`1 = 0`) : chosen.where('state', '=', 'revoked').where('revocation_reason', 'in', query.revocationReasons);
   if (query.createdFrom !== undefined) chosen = chosen.where('created_at', '>=', query.createdFrom.getTime());
   if (query.createdBefore !== undefined) chosen = chosen.where('created_at', '<', query.createdBefore.getTime());
+  if (query.after !== undefined) chosen = chosen.where(sql<boolean>`(created_at, serial, issuer_id) > (${query.after.createdAt.getTime()}, ${query.after.serial}, ${query.after.issuerId})`);
   if (query.organizationalUnit !== undefined) chosen = chosen.where(hasUnit(query.organizationalUnit, kind));
   return chosen;
 };

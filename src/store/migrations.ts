@@ -169,6 +169,15 @@ const migrations: readonly Migration[] = [
       'CREATE INDEX acme_nonce_by_expiry ON acme_nonce (expires_at)',
     ],
   },
+  {
+    name: 'requests of the HTTP API',
+    statements: ({ integer, text, table }) => [
+      `CREATE TABLE api_request (
+        principal ${text} NOT NULL, request_key ${text} NOT NULL, digest ${text} NOT NULL, at ${integer} NOT NULL, issuer_id ${text}, serial ${text},
+        PRIMARY KEY (principal, request_key))${table}`,
+      'CREATE INDEX api_request_by_time ON api_request (at)',
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;

@@ -3,6 +3,7 @@ import { CaError } from '../../ca/errors.ts';
 import type { Clock } from '../../ca/ports.ts';
 import type { CheckpointSigner } from '../audit/checkpoint.ts';
 import { createAcmeStore } from './acme-store.ts';
+import { createAnsweredRequests } from './answered-requests.ts';
 import { createAuditAppender } from './audit-append.ts';
 import { createAuditStore } from './audit-store.ts';
 import { createCaStore } from './ca-store.ts';
@@ -45,6 +46,7 @@ export const openStore = async (url: string, options: StoreOptions): Promise<Sto
     audit: createAuditStore(database, queue),
     changes,
     tools: createToolStore(database, queue),
+    answered: createAnsweredRequests(queue),
     snapshot: (work) => snapshotOf(database, work),
     acme: createAcmeStore(database, queue),
     close: async () => {

@@ -234,6 +234,16 @@ export interface NodeTable {
   readonly facts: string;
 }
 
+/** A request of the HTTP API that carried an idempotency key, and what it led to. */
+export interface ApiRequestTable {
+  readonly principal: string;
+  readonly request_key: string;
+  readonly digest: string;
+  readonly at: number;
+  readonly issuer_id: string | null;
+  readonly serial: string | null;
+}
+
 /** One row for each time the store was filled from a backup. */
 export interface RestorationTable {
   readonly restored_at: number;
@@ -269,5 +279,6 @@ export interface Schema {
   acme_nonce: AcmeNonceTable;
   node: NodeTable;
   restoration: RestorationTable;
+  api_request: ApiRequestTable;
   schema_migration: MigrationTable;
 }

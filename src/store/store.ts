@@ -2,6 +2,7 @@
 import type { AcmeStore } from '../../ca/acme/ports.ts';
 import type { CaStore } from '../../ca/ports.ts';
 import type { AuditStore } from '../audit/audit-store.ts';
+import type { AnsweredRequests } from './answered-requests.ts';
 import type { ChangeFeed } from './changes.ts';
 import type { StoreKind } from './database.ts';
 import type { StoreSnapshot } from './snapshot.ts';
@@ -18,6 +19,7 @@ export interface Store {
   readonly audit: AuditStore;
   readonly changes: ChangeFeed;
   readonly tools: ToolStore;
+  readonly answered: AnsweredRequests;
   /** Every row of every table, as of one moment. */
   snapshot<T>(work: (of: StoreSnapshot) => Promise<T>): Promise<T>;
   readonly acme: AcmeStore;

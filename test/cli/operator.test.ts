@@ -106,6 +106,17 @@ it('token create prints the token alone on standard output', async () => {
   expect(stderr).not.toContain('sallyport1.');
 });
 
+it('token list shows tokens without their secrets, and token delete takes one back', async () => {
+  const { token } = await place.json('token', 'create', 'agent-18');
+  const listed = (await place.json('token', 'list')) as unknown as readonly { readonly id: string; readonly agent: string; readonly state: string; readonly createdBy: string }[];
+  expect(JSON.stringify(listed)).not.toContain(String(token));
+  const mine = listed.find(({ agent }) => agent === 'agent-18');
+  expect(mine).toMatchObject({ state: 'unused', createdBy: 'cli:tester' });
+  expect(await place.run('token', 'delete', mine?.id.slice(0, 12) ?? '')).toMatchObject({ code: 0, stdout: 'deleted the token of agent-18\n' });
+  expect((await place.run('token', 'list')).stdout).not.toContain('agent-18');
+  expect(await place.run('token', 'delete', mine?.id ?? '')).toMatchObject({ code: 1, stderr: expect.stringContaining('ERR_TOKEN_UNKNOWN') as string });
+});
+
 describe('revoke', () => {
   it('revokes every live certificate of an agent, and the CRL lists them', async () => {
     const { serial } = await place.json('issue', 'leaver', '--ou', "r'd");

@@ -15,10 +15,10 @@ const fields: Readonly<Record<keyof AuditEvent, true>> = {
 const actions = [
   'acme.accountChanged', 'acme.accountCreated', 'acme.accountRefused', 'acme.authorizationDeactivated', 'acme.challengeFailed', 'acme.challengeValidated',
   'acme.externalAccountCreated', 'acme.externalAccountRemoved', 'acme.orderCreated', 'acme.orderFailed', 'acme.orderFilled',
-  'audit.resumed', 'backup.created', 'ca.activated', 'ca.prepared', 'ca.retired', 'certificate.issued', 'certificate.refused', 'certificate.released', 'certificate.revoked', 'certificate.unknownIssued', 'certificate.withheld',
+  'api.decided', 'audit.resumed', 'backup.created', 'ca.activated', 'ca.prepared', 'ca.retired', 'certificate.issued', 'certificate.refused', 'certificate.released', 'certificate.revoked', 'certificate.unknownIssued', 'certificate.withheld',
   'connection.cut', 'crl.published', 'crl.withdrawn', 'gateway.started', 'gateway.stopped', 'handshake.refused', 'policy.loaded', 'renewal.late', 'request.approved',
   'request.collected', 'request.created', 'request.decided', 'request.decisionRefused', 'request.denied', 'request.expired', 'request.refused', 'request.reserved', 'store.restored',
-  'token.created', 'token.refused', 'token.spent', 'tool.added', 'tool.approved', 'tool.changed',
+  'token.created', 'token.deleted', 'token.refused', 'token.spent', 'tool.added', 'tool.approved', 'tool.changed',
   'trust.changed', 'trust.refreshed',
 ];
 

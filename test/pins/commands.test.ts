@@ -16,6 +16,8 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['init', '--name <name> | --trust-domain <domain> | --host <host> | --key-algorithm <algorithm> | --root-key-algorithm <algorithm> | --root <file> | --root-key <file> | --issuing <file> | --issuing-key <file> | --chain <file> | --import-passphrase-file <file> | --key-uri <uri> | --root-key-uri <uri> | --permit-dns <domain> | --permit-trust-domain | --root-only | --offline-root <dir> | --ask-passphrase | --passphrase-file <file>'],
   ['issue', '<name> | --ou <unit> | --profile <profile> | --ttl <duration> | --csr <file> | --out <dir> | --host <host> | --email <address> | --allow-revoked | --passphrase-file <file>'],
   ['token create', '<name> | --ou <unit> | --ttl <duration> | --profile <profile> | --certificate-ttl <duration> | --passphrase-file <file>'],
+  ['token list', '--all'],
+  ['token delete', '<id> | --passphrase-file <file>'],
   ['acme create', '[agent] | --server | --host <name> | --ou <unit> | --profile <profile> | --certificate-ttl <duration> | --ttl <duration> | --passphrase-file <file>'],
   ['acme list', ''],
   ['acme remove', '<id> | --passphrase-file <file>'],

@@ -1,0 +1,49 @@
+import { z } from 'zod';
+import { adminRoles } from '../../admin/roles.ts';
+import { adminRolesOf } from '../../admin/decision.ts';
+import { operation } from '../operation.ts';
+import type { Operation } from '../operation.ts';
+import { authority as authoritySchema, profile } from '../schemas.ts';
+import { authorityView, profileView } from '../views.ts';
+
+const getHierarchy = operation(
+  { id: 'getHierarchy', method: 'GET', path: '/hierarchy', tag: 'authority', summary: 'Every CA, what it is for now, and its certificate', action: 'authority:read', changes: false },
+  { answer: z.strictObject({ trustDomain: z.string(), root: z.string(), issuing: z.string(), sequence: z.int(), authorities: z.array(authoritySchema), roots: z.string().describe('PEM of every root to be trusted') }) },
+  {
+    run: async ({ world: { authority } }) => ({
+      answer: { trustDomain: authority.trustDomain, root: authority.root.name, issuing: authority.issuing.name, sequence: authority.sequence, authorities: authority.issuers.map(authorityView), roots: authority.roots },
+    }),
+  },
+);
+
+const listProfiles = operation(
+  { id: 'listProfiles', method: 'GET', path: '/profiles', tag: 'authority', summary: 'Kinds of certificates that can be issued', action: 'authority:read', changes: false },
+  { answer: z.strictObject({ items: z.array(profile) }) },
+  { run: async ({ world: { authority } }) => ({ answer: { items: [...authority.profiles.values()].map(profileView) } }) },
+);
+
+const getHealth = operation(
+  { id: 'getHealth', method: 'GET', path: '/health', tag: 'authority', summary: 'Whether the authority can record and its CRLs are fresh', action: 'anyRole', changes: false },
+  { answer: z.strictObject({ status: z.enum(['ok', 'degraded']), version: z.string(), auditLog: z.enum(['ok', 'unavailable']), crls: z.array(z.strictObject({ ca: z.string(), state: z.enum(['fresh', 'stale', 'missing']) })) }) },
+  {
+    run: async ({ world: { authority, store, audit, clock, version } }) => {
+      const now = clock.now();
+      const crls = await Promise.all(
+        authority.issuers.map(async ({ id, name }) => {
+          const record = await store.ca.latestCrl(id);
+          return { ca: name, state: record === undefined ? ('missing' as const) : record.nextUpdate > now ? ('fresh' as const) : ('stale' as const) };
+        }),
+      );
+      const ok = audit.available && crls.every(({ state }) => state === 'fresh');
+      return { answer: { status: ok ? ('ok' as const) : ('degraded' as const), version, auditLog: audit.available ? ('ok' as const) : ('unavailable' as const), crls } };
+    },
+  },
+);
+
+const getCaller = operation(
+  { id: 'getCaller', method: 'GET', path: '/caller', tag: 'authority', summary: 'Who asks, and which roles that gives', action: 'anyRole', changes: false },
+  { answer: z.strictObject({ id: z.string(), subject: z.string(), serial: z.string(), roles: z.array(z.enum(adminRoles)) }) },
+  { run: async ({ principal, world: { admins } }) => ({ answer: { id: principal.id, subject: principal.subject, serial: principal.serial, roles: [...adminRolesOf(admins, principal)] } }) },
+);
+
+export const authorityOperations: readonly Operation[] = [getHierarchy, listProfiles, getHealth, getCaller];

@@ -1,0 +1,76 @@
+import { z } from 'zod';
+import type { CertificateRequest } from '../../../ca/ports.ts';
+import type { AdminTarget } from '../../admin/decision.ts';
+import { operation } from '../operation.ts';
+import type { ApiWorld, Operation } from '../operation.ts';
+import { issued, request as requestSchema, requestState } from '../schemas.ts';
+import { issuedView } from '../views.ts';
+import { newTarget } from './certificates.ts';
+
+const id = z.string().min(1).max(64);
+
+const listRequests = operation(
+  { id: 'listRequests', method: 'GET', path: '/requests', tag: 'requests', summary: 'Requests that wait for a second person, oldest first; the first thousand', action: 'request:read', changes: false },
+  { query: z.strictObject({ state: requestState.default('pending') }), answer: z.strictObject({ items: z.array(requestSchema) }) },
+  { run: async ({ query, world: { authority } }) => ({ answer: { items: (await authority.pendingRequests([query.state])).map(requestView) } }) },
+);
+
+const getRequest = operation(
+  { id: 'getRequest', method: 'GET', path: '/requests/{id}', tag: 'requests', summary: 'One request', action: 'request:read', changes: false },
+  { params: z.strictObject({ id }), answer: requestSchema },
+  { run: async ({ params, world: { authority } }) => ({ answer: requestView(await authority.request(params.id)) }) },
+);
+
+const approveRequest = operation(
+  { id: 'approveRequest', method: 'POST', path: '/requests/{id}/approval', tag: 'requests', summary: 'Approve and issue; not for who asked or vouched for it', action: 'request:decide', changes: true },
+  { params: z.strictObject({ id }), answer: z.strictObject({ request: requestSchema, issued }) },
+  {
+    prepare: async ({ params, world: { authority } }) => ({ targets: [targetOfRequest(authority, await authority.request(params.id))], prepared: undefined }),
+    run: async ({ params, principal, world: { authority, clock } }) => {
+      const { request, certificate } = await authority.approveRequest(params.id, { actor: principal.id });
+      const [record] = await authority.certificates({ issuerId: certificate.issuerId, serial: certificate.serial, limit: 1 });
+      if (record === undefined) throw new TypeError('what was issued is in the store');
+      return { answer: { request: requestView(request), issued: issuedView(record, authority, clock.now()) } };
+    },
+  },
+);
+
+const denyRequest = operation(
+  { id: 'denyRequest', method: 'POST', path: '/requests/{id}/denial', tag: 'requests', summary: 'Deny a request, with a reason for who asked', action: 'request:decide', changes: true },
+  { params: z.strictObject({ id }), body: z.strictObject({ reason: z.string().min(1).max(500) }).meta({ id: 'DenyRequest' }), answer: requestSchema },
+  {
+    prepare: async ({ params, world: { authority } }) => {
+      const { agent, profile, terms } = await authority.request(params.id);
+      return { targets: [{ agent, profile, organizationalUnits: terms.organizationalUnits }], prepared: undefined };
+    },
+    run: async ({ params, body, principal, world: { authority } }) => ({ answer: requestView(await authority.denyRequest(params.id, { actor: principal.id, reason: body.reason })) }),
+  },
+);
+
+export const requestOperations: readonly Operation[] = [listRequests, getRequest, approveRequest, denyRequest];
+
+const targetOfRequest = (authority: ApiWorld['authority'], { agent, profile, terms }: CertificateRequest): AdminTarget => {
+  const { organizationalUnits, hosts, email } = terms;
+  return newTarget(authority, { profile, ...(hosts.length > 0 ? { hosts: [...hosts] } : { agent, organizationalUnits: [...organizationalUnits], email }) });
+};
+
+const requestView = ({ terms, ...request }: CertificateRequest): z.input<typeof requestSchema> => ({
+  id: request.id,
+  state: request.state,
+  agent: request.agent,
+  profile: request.profile,
+  organizationalUnits: [...terms.organizationalUnits],
+  hosts: [...terms.hosts],
+  email: terms.email ?? null,
+  ttlSeconds: terms.ttlSeconds,
+  way: terms.way,
+  requestedBy: terms.requestedBy,
+  vouchedBy: terms.vouchedBy ?? null,
+  spkiHash: request.spkiHash,
+  createdAt: request.createdAt.toISOString(),
+  expiresAt: request.expiresAt.toISOString(),
+  decidedAt: request.decidedAt?.toISOString() ?? null,
+  decidedBy: request.decidedBy ?? null,
+  reason: request.reason ?? null,
+  serial: request.serial ?? null,
+});
