@@ -134,7 +134,7 @@ type IssueCall = ApiCall<undefined, undefined, IssueBody>;
 
 const issue = ({ body, principal, world: { authority } }: IssueCall): Promise<IssuedCertificate> => {
   const { csr, agent, hosts, profile, organizationalUnits, email, ttl, allowRevoked } = body;
-  const common = { csr, actor: principal.id, ...(profile === undefined ? {} : { profile }), ...(ttl === undefined ? {} : { ttl }) };
+  const common = { csr, actor: principal.id, way: 'api' as const, ...(profile === undefined ? {} : { profile }), ...(ttl === undefined ? {} : { ttl }) };
   if (hosts !== undefined) return authority.issueServer({ hosts, ...common });
   return authority.issue({ agent: agent ?? '', organizationalUnits: organizationalUnits ?? [], onRevokedIdentity: allowRevoked === true ? 'allow' : 'deny', ...(email === undefined ? {} : { email }), ...common });
 };
