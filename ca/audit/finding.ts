@@ -18,7 +18,7 @@ export const auditAdvice = {
   issuerUnknown: 'put the CA certificate back into certs/, or restore the store that belongs to this directory',
   authorityUnknown: 'no certificate in certs/ is this root: if nobody put it into the store, find out who wrote it',
   authorityNotRecorded: 'open the directory once with its keys, for instance with sallyport crl --publish, which records it; if it was recorded before, restore the store',
-  crlMissing: 'publish one with sallyport crl --publish',
+  crlMissing: 'publish one with sallyport crl --publish, or import that of a CA elsewhere with sallyport ca import-crl',
   crlUnreadable: 'publish another with sallyport crl --publish; if that is refused, restore the store from a backup',
   crlRowDiffers: 'publish another with sallyport crl --publish, and find out who wrote the row',
   crlUnusable: 'publish another with sallyport crl --publish; verifiers refuse this one',
