@@ -23,11 +23,14 @@ export const checkNames = (order: AcmeOrder, csr: Csr, external: ExternalAccount
   requireSame(new Set([...dnsNames.map(plain), ...commonNames.filter((name) => ordered.includes(name))]), ordered);
 };
 
+/** What an approval is for: this order. */
+export const credentialOf = (order: AcmeOrder): string => `acme order ${order.id}`;
+
 /** @throws CaError as the authority does, `ERR_REQUEST_PENDING` when a second person must approve it */
 export const fillOrder = async (world: AcmeWorld, { account, external, address }: AccountRequest, { order, csr }: { readonly order: AcmeOrder; readonly csr: Csr }): Promise<IssuedCertificate> => {
   const { authority } = world;
   const values = order.identifiers.map(({ value }) => value);
-  const asking = { actor: actorOf(account.id), way: 'acme', credential: `acme order ${order.id}`, csr: csr.der, profile: order.profile, address, ...(external === undefined ? {} : { vouchedBy: external.createdBy }) } as const;
+  const asking = { actor: actorOf(account.id), way: 'acme', credential: credentialOf(order), csr: csr.der, profile: order.profile, address, ...(external === undefined ? {} : { vouchedBy: external.createdBy }) } as const;
   if (external?.agent === undefined) {
     // The first is the commonName, and the request may have chosen one.
     const [chosen] = nameAttributes(csr.subject, 'CN').map(plain);

@@ -1,4 +1,5 @@
 /** From a ready order to a certificate, RFC 8555 §7.4. */
+import { hash } from 'node:crypto';
 import { CaError } from '../errors.ts';
 import { provenCsr } from '../csr-content.ts';
 import { pathAbove } from '../issuer.ts';
@@ -8,7 +9,7 @@ import { encodePem } from '../x509/pem.ts';
 import type { Csr } from '../x509/csr.ts';
 import { fromBase64url, toBase64url } from './base64url.ts';
 import { orderFailed, orderFilled } from './events.ts';
-import { checkNames, fillOrder } from './fill.ts';
+import { checkNames, credentialOf, fillOrder } from './fill.ts';
 import type { AcmeOrder, OrderedCertificate } from './ports.ts';
 import { AcmeProblem, problemOf } from './problem.ts';
 import { payloadOf } from './signed-request.ts';
@@ -56,6 +57,10 @@ export const followUp = async (world: AcmeWorld, request: AccountRequest, order:
 
 /** Asking again with the same order and key is what collects the certificate. */
 const approved = async (world: AcmeWorld, request: AccountRequest, order: AcmeOrder, csr: Csr): Promise<Progress> => {
+  // Whoever asks again after a denial begins anew; an order that was denied does not.
+  const requests = await world.certificates.findRequests({ credentialHash: hash('sha256', credentialOf(order), 'hex') });
+  const refusal = requests.find(({ state, expiresAt }) => state === 'denied' || state === 'expired' || (state === 'pending' && expiresAt <= world.clock.now()));
+  if (refusal !== undefined) return failed(world, order, new AcmeProblem('unauthorized', refusal.state === 'denied' ? 'the order was denied; ask the operator' : 'the order was not approved in time; ask the operator, then make a new one'));
   try {
     return await filled(world, order, await fillOrder(world, request, { order, csr }));
   } catch (error) {

@@ -23,7 +23,7 @@ import type { AcmeAuthority, AcmeSettings, AcmeWorld } from './world.ts';
 export interface AcmeServerOptions {
   readonly authority: AcmeAuthority;
   readonly store: AcmeStore;
-  readonly certificates: Pick<CaStore, 'findCertificates' | 'recordEvent'>;
+  readonly certificates: Pick<CaStore, 'findCertificates' | 'findRequests' | 'recordEvent'>;
   readonly clock: Clock;
   readonly randomness: Randomness;
   /** 32 octets that outlive the process and that all nodes have. */

@@ -23,7 +23,7 @@ export interface AcmeSettings extends NamePolicy {
 export interface AcmeWorld {
   readonly authority: AcmeAuthority;
   readonly store: AcmeStore;
-  readonly certificates: Pick<CaStore, 'findCertificates' | 'recordEvent'>;
+  readonly certificates: Pick<CaStore, 'findCertificates' | 'findRequests' | 'recordEvent'>;
   readonly clock: Clock;
   readonly randomness: Randomness;
   readonly settings: AcmeSettings;
