@@ -1,5 +1,6 @@
 import { afterAll, describe, it } from 'vitest';
 import { testPostgres } from '../support/postgres.ts';
+import { acmeStoreContract } from './acme-store.contract.ts';
 import { storeContract } from './store.contract.ts';
 import type { StoreUnderTest } from './store.contract.ts';
 import { toolStoreContract } from './tool-store.contract.ts';
@@ -25,4 +26,5 @@ if ('skipped' in postgres) {
   };
   storeContract('PostgreSQL', underTest);
   toolStoreContract('PostgreSQL', underTest);
+  acmeStoreContract('PostgreSQL', underTest);
 }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll } from 'vitest';
+import { acmeStoreContract } from './acme-store.contract.ts';
 import { storeContract } from './store.contract.ts';
 import type { StoreUnderTest } from './store.contract.ts';
 import { toolStoreContract } from './tool-store.contract.ts';
@@ -34,3 +35,4 @@ const sqlite: StoreUnderTest = {
 
 storeContract('SQLite', sqlite);
 toolStoreContract('SQLite', sqlite);
+acmeStoreContract('SQLite', sqlite);
