@@ -1,10 +1,11 @@
 /** How a hierarchy lies in a data directory: certificates, keys, and which generation is what. */
-import { access, open, readFile, stat, unlink } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeDurably } from './durable-file.ts';
 import { CaError } from './errors.ts';
 import type { Hierarchy, IssuerRole, IssuerStatus } from './issuer.ts';
+import { ProcessLock } from './process-lock.ts';
 import type { IssuerName } from './requests.ts';
 import { parseCertificate } from './x509/certificate.ts';
 import type { Certificate } from './x509/certificate.ts';
@@ -71,27 +72,16 @@ export const readCertificates = async (path: string): Promise<readonly [Certific
   }
 };
 
-/** Left by a process that died; no change takes as long. */
-const abandonedMs = 60_000;
+const retryMs = 50;
 
-/** One change of a hierarchy at a time, of whatever process on this directory. */
+/** One change of a hierarchy at a time, of whatever process on this directory. A lock whose owner was killed is taken over. */
 export const changeAlone = async <T>(directory: string, work: () => Promise<T>): Promise<T> => {
-  const lock = join(directory, 'certs', '.hierarchy.lock');
+  const lock = new ProcessLock(join(directory, 'certs', '.hierarchy.lock'));
   for (;;) {
-    try {
-      await (await open(lock, 'wx', 0o600)).close();
-      break;
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-      const age = await stat(lock).then(({ mtimeMs }) => Date.now() - mtimeMs, () => 0);
-      if (age > abandonedMs) await unlink(lock).catch(() => undefined);
-      else await sleep(50);
-    }
-  }
-  try {
-    return await work();
-  } finally {
-    await unlink(lock).catch(() => undefined);
+    // The lock is as old as its file, whatever clock the authority has.
+    const done = await lock.alone(async () => ({ result: await work() }), new Date());
+    if (done !== undefined) return done.result;
+    await sleep(retryMs);
   }
 };
 

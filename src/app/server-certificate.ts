@@ -13,7 +13,7 @@ import { decodePem } from '../../ca/x509/pem.ts';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { nameAttributes } from '../../ca/x509/name.ts';
-import { RenewalLock } from '../bridge/renewal-lock.ts';
+import { ProcessLock } from '../../ca/process-lock.ts';
 import { filesIn } from './deployment.ts';
 import { belongs } from './server-identity.ts';
 
@@ -39,7 +39,7 @@ const longestRetryMs = 15 * 60_000;
 export class ServerCertificate {
   readonly #options: ServerCertificateOptions;
   readonly #jitter: number;
-  readonly #lock: RenewalLock;
+  readonly #lock: ProcessLock;
   #failures = 0;
   #notBefore = 0;
   #said: string | undefined;
@@ -50,7 +50,7 @@ export class ServerCertificate {
   constructor(options: ServerCertificateOptions) {
     this.#options = options;
     this.#jitter = options.jitter ?? Buffer.from(options.randomness.bytes(4)).readUInt32BE() / 0xffff_ffff;
-    this.#lock = new RenewalLock(filesIn(options.directory).serverRenewalLock);
+    this.#lock = new ProcessLock(filesIn(options.directory).serverProcessLock);
   }
 
   /**

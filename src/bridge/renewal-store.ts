@@ -12,7 +12,7 @@ import { SallyportError } from '../errors.ts';
 import { certificatesOf, identityFileName, isEncrypted, parseIdentityFile, partPath } from './identity.ts';
 import type { IdentityFile } from './identity.ts';
 import { isShown, showPlain } from './plain-files.ts';
-import { RenewalLock } from './renewal-lock.ts';
+import { ProcessLock } from '../../ca/process-lock.ts';
 
 /** What is exchanged at once, in PEM. */
 export interface PairTexts {
@@ -32,11 +32,11 @@ const draftPrefix = '.pair-';
 
 export class RenewalStore {
   readonly #directory: string;
-  readonly #lock: RenewalLock;
+  readonly #lock: ProcessLock;
 
   constructor(directory: string) {
     this.#directory = directory;
-    this.#lock = new RenewalLock(join(directory, 'renewal.lock'));
+    this.#lock = new ProcessLock(join(directory, 'renewal.lock'));
   }
 
   /**

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { X509Certificate } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -7,10 +8,12 @@ import { statusFromCrls } from '../../ca/x509/path/crl-status.ts';
 import { verifyPath } from '../../ca/x509/path/verify-path.ts';
 import { parseCrl } from '../../ca/x509/crl.ts';
 import { pemOf } from '../../ca/issuer.ts';
+import { encodeCertificateId, encodeOcspRequest, parseOcspResponse } from '../../ca/x509/ocsp.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
 import type { CaStore } from '../../ca/ports.ts';
 import { codeOfRefusal, createAuthority, newCsr } from '../support/authority.ts';
 import type { AuthorityFixture } from '../support/authority.ts';
+import { ask } from '../support/ocsp.ts';
 
 let fixture: AuthorityFixture | undefined;
 afterEach(async () => {
@@ -77,6 +80,26 @@ describe('the issuing CA', () => {
     await authority.publishCrl('root');
     expect(parseCrl((await authority.currentCrl('root')).der).entryCount).toBe(1);
     expect(await codeOfRefusal(authority.currentCrl('issuing-7'))).toBe('ERR_CA_MISSING');
+  });
+
+  it('has a responder of its own, which is asked by the hashes of its name and key', async () => {
+    const { authority } = await make();
+    const [before] = [authority.issuing];
+    const old = await authority.issue({ agent: 'a' });
+    await authority.prepareIssuer({ role: 'issuing' });
+    await authority.activateIssuer('issuing-2');
+    const next = await authority.issue({ agent: 'b' });
+    await authority.revoke({ agent: 'a' });
+    for (const hash of ['sha1', 'sha256'] as const) {
+      expect(await ask(authority.ocsp, before, old.serial, { hash })).toMatchObject({ status: 'revoked' });
+      expect(await ask(authority.ocsp, authority.issuing, next.serial, { hash })).toMatchObject({ status: 'good' });
+      expect(await ask(authority.ocsp, authority.issuing, old.serial, { hash })).toMatchObject({ status: 'unknown' });
+      expect(await ask(authority.ocsp, authority.root, next.serial, { hash })).toEqual({ status: 'unauthorized' });
+    }
+    // One signature cannot be that of two.
+    const both = encodeOcspRequest({ certificateIds: [encodeCertificateId({ hash: 'sha1', issuer: before.certificate, serial: old.serial }), encodeCertificateId({ hash: 'sha1', issuer: authority.issuing.certificate, serial: next.serial })] });
+    expect(parseOcspResponse((await authority.ocsp?.respond(both))?.der ?? new Uint8Array()).status).toBe('unauthorized');
+    for (const { der } of [old, next]) expect(await authority.ocsp?.staple(parseCertificate(der))).toBeDefined();
   });
 
   it('can be activated again while it is superseded, and never once it is retired', async () => {
@@ -182,7 +205,8 @@ describe('a directory', () => {
     own.clock.turn(5);
     expect(told).toEqual(['root issuing issuing-2', 'issuing', 'root issuing issuing-2', 'issuing-2']);
     expect((await other.issue({ agent: 'a' })).issuerId).toBe(other.issuing.id);
-    // Steps of two processes follow one another.
+    // Steps of two processes follow one another, and one that was killed in the middle stops nobody.
+    writeFileSync(join(own.directory, 'certs', '.hierarchy.lock'), JSON.stringify({ pid: 2 ** 30, host: hostname(), id: 'killed' }));
     await expect(authority.retireIssuer('issuing')).resolves.toMatchObject([{ name: 'issuing', status: 'retired' }]);
     expect(authority.issuing.name).toBe('issuing-2');
   });

@@ -1,12 +1,12 @@
-/** Of several processes that look after one identity, one renews it. */
+/** Of several processes that look after one directory, one changes it. */
 import { randomUUID } from 'node:crypto';
 import { link, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
-/** A lock of another machine whose owner may have died is taken over after this; a renewal takes seconds. */
+/** A lock of another machine whose owner may have died is taken over after this; a change takes seconds. */
 const lifetimeMs = 120_000;
 
-export class RenewalLock {
+export class ProcessLock {
   readonly #path: string;
 
   constructor(path: string) {
@@ -68,7 +68,7 @@ export class RenewalLock {
   }
 }
 
-/** Killed in the middle, on this machine: its certificate may not have two minutes to wait. */
+/** Killed in the middle, on this machine: what it began may not have two minutes to wait. */
 function diedHere(holder: string): boolean {
   try {
     const { pid, host } = JSON.parse(holder) as { readonly pid?: unknown; readonly host?: unknown };
