@@ -1,6 +1,6 @@
 /** Appends to the audit log within the transaction of the change that the entries are about. */
 import { sql } from 'kysely';
-import type { Transaction } from 'kysely';
+import type { CompiledQuery, Transaction } from 'kysely';
 import type { AuditEvent } from '../../ca/ports.ts';
 import type { Appended } from '../audit/audit-store.ts';
 import { verifyCheckpoint } from '../audit/checkpoint.ts';
@@ -9,16 +9,18 @@ import { storedEntry } from '../audit/entry.ts';
 import { appendLeaf, decodeFrontier, emptyFrontier, encodeFrontier, rootOf, sameHash } from '../audit/merkle.ts';
 import type { Frontier } from '../audit/merkle.ts';
 import { SallyportError } from '../errors.ts';
+import type { Database } from './database.ts';
 import { portions } from './portions.ts';
 import type { AuditEntryTable, Schema } from './schema.ts';
 
+/** Nothing of the transaction may come after it. */
 export type AuditAppender = (tx: Transaction<Schema>, events: readonly AuditEvent[]) => Promise<Appended>;
 
 /** One checkpoint in this many entries is kept for good: some 1 octet an entry, and an alteration is narrowed down to so many. */
 const keepEvery = 256;
 
 /** Without a signer the log has no checkpoints, and a log that has them is not extended. */
-export const createAuditAppender = (signer: CheckpointSigner | undefined): AuditAppender => {
+export const createAuditAppender = (signer: CheckpointSigner | undefined, { withCommit }: Pick<Database, 'withCommit'>): AuditAppender => {
   let lastChecked: { readonly note: string; readonly size: number; readonly root: Uint8Array } | undefined;
 
   /**
@@ -57,24 +59,27 @@ export const createAuditAppender = (signer: CheckpointSigner | undefined): Audit
       rows.push({ position: entry.index, event: entry.event, leaf_hash: entry.leafHash });
       frontier = appendLeaf(frontier, entry.leafHash);
     }
-    for (const some of portions(rows)) await tx.insertInto('audit_entry').values(some).execute();
+    const last: CompiledQuery[] = [...portions(rows)].map((some) => tx.insertInto('audit_entry').values(some).compile());
     const { size } = frontier;
     const root = rootOf(frontier);
     const note = signer?.sign({ size, root });
     const keep = note !== undefined && size - (head?.kept_size ?? 0) >= keepEvery;
-    if (keep) await tx.insertInto('audit_checkpoint').values({ size, note }).execute();
-    await tx
-      .insertInto('audit_head')
-      .values({ id: 1, size, frontier: encodeFrontier(frontier), note: note ?? null, kept_size: keep ? size : (head?.kept_size ?? 0) })
-      .onConflict((on) =>
-        on.column('id').doUpdateSet({
-          size: sql.ref('excluded.size'),
-          frontier: sql.ref('excluded.frontier'),
-          note: sql.ref('excluded.note'),
-          kept_size: sql.ref('excluded.kept_size'),
-        }),
-      )
-      .execute();
+    if (keep) last.push(tx.insertInto('audit_checkpoint').values({ size, note }).compile());
+    last.push(
+      tx
+        .insertInto('audit_head')
+        .values({ id: 1, size, frontier: encodeFrontier(frontier), note: note ?? null, kept_size: keep ? size : (head?.kept_size ?? 0) })
+        .onConflict((on) =>
+          on.column('id').doUpdateSet({
+            size: sql.ref('excluded.size'),
+            frontier: sql.ref('excluded.frontier'),
+            note: sql.ref('excluded.note'),
+            kept_size: sql.ref('excluded.kept_size'),
+          }),
+        )
+        .compile(),
+    );
+    await withCommit(tx, last);
     if (note !== undefined) lastChecked = { note, size, root };
     return { size, checkpoint: note };
   };

@@ -21,8 +21,8 @@ export const createCaStore = (database: Database, queue: WriteQueue): CaStore =>
     }
   };
 
-  const storeIntents = createIntentBatch(database.kind);
-  const storeIssued = createIssuedBatch(database.kind);
+  const storeIntents = createIntentBatch(database);
+  const storeIssued = createIssuedBatch(database);
 
   return {
     recordIntent: (intent) => queue.runBatched(storeIntents, intent),

@@ -1,5 +1,5 @@
 /** What SQLite and PostgreSQL have in common for the rest of the store. */
-import type { Kysely, Transaction } from 'kysely';
+import type { CompiledQuery, Kysely, QueryResult, Transaction } from 'kysely';
 import type { CodedError } from '../../ca/errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Schema } from './schema.ts';
@@ -22,6 +22,10 @@ export interface Database {
   readonly read: Kysely<Schema>;
   /** One writer at a time over all processes. On disk once the promise resolves; nothing is left of it when it rejects. */
   inTransaction<T>(work: (tx: Transaction<Schema>) => Promise<T>): Promise<T>;
+  /** Statements of a transaction that do not need each other's results: on SQLite one message to the thread. */
+  together(tx: Transaction<Schema>, queries: readonly CompiledQuery[]): Promise<readonly QueryResult<unknown>[]>;
+  /** The last statements of a transaction: on SQLite they go with the commit, and the transaction rejects when one fails. */
+  withCommit(tx: Transaction<Schema>, queries: readonly CompiledQuery[]): Promise<void>;
   /** Everything read within `work` is of one moment, while others go on writing. */
   snapshot<T>(work: (read: Kysely<Schema>) => Promise<T>): Promise<T>;
   /** Within a transaction that added rows to `change`. */

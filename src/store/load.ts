@@ -49,7 +49,7 @@ export const loadStore = async <T>(url: string, options: { readonly clock: Clock
           await migrateTo(tx, { kind, clock, version: schemaVersion });
           const crlNumberFloor = await recordRestoration(tx, facts);
           const tokensExpired = facts.tokens === 'keep' ? 0 : await expireTokens(tx, facts.restoredAt);
-          return createAuditAppender(facts.signer)(tx, [facts.event({ crlNumberFloor, tokensExpired })]);
+          return createAuditAppender(facts.signer, database)(tx, [facts.event({ crlNumberFloor, tokensExpired })]);
         },
       });
     });

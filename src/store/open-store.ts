@@ -34,7 +34,7 @@ export const openStore = async (url: string, options: StoreOptions): Promise<Sto
   }
   const changes = new StoredChangeFeed(database, options.clock);
   const queue = new WriteQueue(database, {
-    appendAudit: createAuditAppender(options.checkpointSigner),
+    appendAudit: createAuditAppender(options.checkpointSigner, database),
     onChanges: () => {
       changes.wake();
     },

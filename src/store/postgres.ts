@@ -1,5 +1,6 @@
 /** PostgreSQL: a pool behind Kysely's dialect, one writer at a time by an advisory lock, LISTEN for changes. */
 import { Kysely, PostgresDialect, sql } from 'kysely';
+import type { QueryResult } from 'kysely';
 import { Client, Pool, types } from 'pg';
 import type { ClientConfig, CustomTypesConfig } from 'pg';
 import { CaError, CodedError } from '../../ca/errors.ts';
@@ -38,6 +39,14 @@ export const openPostgres = async (url: string): Promise<Database> => {
           .execute(tx);
         return work(tx);
       }),
+    together: async (tx, queries) => {
+      const results: QueryResult<unknown>[] = [];
+      for (const query of queries) results.push(await tx.executeQuery(query));
+      return results;
+    },
+    withCommit: async (tx, queries) => {
+      for (const query of queries) await tx.executeQuery(query);
+    },
     snapshot: (work) => db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(work),
     announceChanges: async (tx) => {
       await sql`SELECT pg_notify(${channel}, '')`.execute(tx);

@@ -28,16 +28,20 @@ export const openSqlite = async (path: string): Promise<Database> => {
   const thread = await SqliteThread.open(path).catch((error: unknown) => {
     throw explainSqlite(error, path).error;
   });
-  const read = new Kysely<Schema>({ dialect: dialectOver(thread, 'read') });
-  const write = new Kysely<Schema>({ dialect: dialectOver(thread, 'write') });
+  const read = new Kysely<Schema>({ dialect: dialectOver(new ThreadConnection(thread, 'read')) });
+  const writer = new ThreadConnection(thread, 'write');
+  const write = new Kysely<Schema>({ dialect: dialectOver(writer) });
   return {
     kind: 'sqlite',
     read,
     inTransaction: (work) => write.transaction().execute(work),
+    // There is one transaction at a time, on this connection.
+    together: (_tx, queries) => writer.executeAll(queries),
+    withCommit: async (_tx, queries) => writer.holdForCommit(queries),
     snapshot: async (work) => {
       // A thread of its own: a transaction on the connection that reads would hold up what everybody else sees.
       const own = await SqliteThread.open(path);
-      const db = new Kysely<Schema>({ dialect: dialectOver(own, 'read') });
+      const db = new Kysely<Schema>({ dialect: dialectOver(new ThreadConnection(own, 'read')) });
       try {
         // The first statement that reads fixes the moment.
         await own.runAll('read', [{ sql: 'BEGIN', parameters: [] }, { sql: 'SELECT count(*) FROM sqlite_schema', parameters: [] }]);
@@ -59,21 +63,19 @@ export const openSqlite = async (path: string): Promise<Database> => {
   };
 };
 
-const dialectOver = (thread: SqliteThread, name: 'read' | 'write'): Dialect => ({
+const dialectOver = (connection: ThreadConnection): Dialect => ({
   createAdapter: () => new SqliteAdapter(),
-  createDriver: () => new ThreadDriver(thread, name),
+  createDriver: () => new ThreadDriver(connection),
   createIntrospector: (db) => new SqliteIntrospector(db),
   createQueryCompiler: () => new SqliteQueryCompiler(),
 });
 
 /** Transactions do not overlap: the write queue runs one at a time. */
 class ThreadDriver implements Driver {
-  readonly #thread: SqliteThread;
   readonly #connection: ThreadConnection;
 
-  constructor(thread: SqliteThread, name: 'read' | 'write') {
-    this.#thread = thread;
-    this.#connection = new ThreadConnection(thread, name);
+  constructor(connection: ThreadConnection) {
+    this.#connection = connection;
   }
 
   async init(): Promise<void> {}
@@ -87,15 +89,12 @@ class ThreadDriver implements Driver {
     return Promise.resolve();
   }
 
-  async commitTransaction(): Promise<void> {
-    if (this.#connection.forgetBegin()) return;
-    await this.#thread.run('write', 'COMMIT');
+  commitTransaction(): Promise<void> {
+    return this.#connection.commit();
   }
 
-  async rollbackTransaction(): Promise<void> {
-    if (this.#connection.forgetBegin()) return;
-    // After a full disk or an I/O error SQLite has rolled back by itself and says so; the first error is the one to report.
-    await this.#thread.run('write', 'ROLLBACK').catch(() => undefined);
+  rollbackTransaction(): Promise<void> {
+    return this.#connection.rollback();
   }
 
   async releaseConnection(): Promise<void> {}
@@ -107,6 +106,7 @@ class ThreadConnection implements DatabaseConnection {
   readonly #thread: SqliteThread;
   readonly #name: 'read' | 'write';
   #beginFirst = false;
+  #held: readonly SqliteStatement[] = [];
 
   constructor(thread: SqliteThread, name: 'read' | 'write') {
     this.#thread = thread;
@@ -116,19 +116,39 @@ class ThreadConnection implements DatabaseConnection {
   /** The transaction begins together with its first statement: one message to the thread less. */
   begin(): void {
     this.#beginFirst = true;
+    this.#held = [];
   }
 
-  /** Whether the transaction had yet to begin. */
-  forgetBegin(): boolean {
-    const begun = this.#beginFirst;
-    this.#beginFirst = false;
-    return begun;
+  async commit(): Promise<void> {
+    const held = this.#held;
+    this.#held = [];
+    const end: SqliteStatement = { sql: 'COMMIT', parameters: [] };
+    if (this.#beginFirst && held.length > 0) await this.#beginWith([...held, end]);
+    // Nothing was done: there is nothing to commit.
+    else if (!this.#forgetBegin()) await this.#thread.runAll(this.#name, [...held, end]);
+  }
+
+  async rollback(): Promise<void> {
+    this.#held = [];
+    if (this.#forgetBegin()) return;
+    // After a full disk or an I/O error SQLite has rolled back by itself and says so; the first error is the one to report.
+    await this.#thread.run(this.#name, 'ROLLBACK').catch(() => undefined);
+  }
+
+  /** They go with the commit. */
+  holdForCommit(queries: readonly CompiledQuery[]): void {
+    this.#held = [...this.#held, ...queries.map(statementOf)];
   }
 
   async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    const statement: SqliteStatement = { sql: query.sql, parameters: query.parameters };
-    const { rows, changes } = this.#beginFirst ? await this.#beginWith(statement) : await this.#thread.run(this.#name, statement.sql, statement.parameters);
-    return { rows: rows as R[], numAffectedRows: BigInt(changes) };
+    const [result] = await this.executeAll([query]);
+    return (result ?? { rows: [] }) as QueryResult<R>;
+  }
+
+  async executeAll(queries: readonly CompiledQuery[]): Promise<readonly QueryResult<unknown>[]> {
+    const statements = queries.map(statementOf);
+    const results = this.#beginFirst ? await this.#beginWith(statements) : await this.#thread.runAll(this.#name, statements);
+    return results.map(({ rows, changes }) => ({ rows, numAffectedRows: BigInt(changes) }));
   }
 
   // eslint-disable-next-line require-yield
@@ -136,17 +156,24 @@ class ThreadConnection implements DatabaseConnection {
     throw new TypeError('read in pages instead of streaming');
   }
 
+  /** Whether the transaction had yet to begin. */
+  #forgetBegin(): boolean {
+    const begun = this.#beginFirst;
+    this.#beginFirst = false;
+    return begun;
+  }
+
   /** Takes the write lock at once: a transaction that begins by reading could not get it later without starting over. */
-  async #beginWith(statement: SqliteStatement): Promise<SqliteResult> {
+  async #beginWith(statements: readonly SqliteStatement[]): Promise<readonly SqliteResult[]> {
     const started = performance.now();
     for (let wait = 1; ; wait = Math.min(wait * 2, 15)) {
       try {
-        const [, result] = await this.#thread.runAll(this.#name, [{ sql: 'BEGIN IMMEDIATE', parameters: [] }, statement]);
+        const [, ...results] = await this.#thread.runAll(this.#name, [{ sql: 'BEGIN IMMEDIATE', parameters: [] }, ...statements]);
         this.#beginFirst = false;
-        return result ?? { rows: [], changes: 0 };
+        return results;
       } catch (error) {
         if (!isBusy(error) || performance.now() - started > busyForMs) {
-          // Whether it was the first or the second statement that failed: the rollback that follows clears up.
+          // Whether it was the first statement or a later one that failed: the rollback that follows clears up.
           this.#beginFirst = false;
           throw error;
         }
@@ -155,6 +182,8 @@ class ThreadConnection implements DatabaseConnection {
     }
   }
 }
+
+const statementOf = ({ sql, parameters }: CompiledQuery): SqliteStatement => ({ sql, parameters });
 
 /**
  * A commit of another process shows in the WAL file (within a few milliseconds, where the platform

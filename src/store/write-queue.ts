@@ -142,8 +142,8 @@ export class WriteQueue {
       return undefined;
     } catch (error) {
       const { error: coded, general } = this.#database.explain(error);
-      // A commit that failed is not tried again: on PostgreSQL it may have happened before the connection was lost.
-      return { error: coded, retry: !general && !committing };
+      // A commit that failed is not tried again where it may have happened before the connection was lost.
+      return { error: coded, retry: !general && !(committing && this.#database.kind === 'postgres') };
     }
   }
 }
