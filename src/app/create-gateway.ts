@@ -6,8 +6,7 @@ import type { Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
-import type { Clock, Hierarchy, IssuerId, Randomness } from '../../ca/index.ts';
-import { trustedOf } from '../../ca/issuer.ts';
+import type { Clock, Hierarchy, Randomness } from '../../ca/index.ts';
 import { compileAdmins } from '../admin/roles.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
@@ -21,7 +20,7 @@ import { StoreSource } from '../revocation/store-source.ts';
 import { systemClock, systemRandomness } from '../system.ts';
 import { answerRefusal } from '../tls/refusal.ts';
 import { stapleTo } from '../tls/stapling.ts';
-import { TrustStore } from '../tls/trust.ts';
+import type { TrustStore } from '../tls/trust.ts';
 import { ToolWatch } from '../tools/tool-watch.ts';
 import { gatewayInfo } from '../upstream/gateway-info.ts';
 import { identityKeySet } from '../upstream/identity-token.ts';
@@ -38,6 +37,7 @@ import { readPolicy, reportPolicyFindings } from './policy-file.ts';
 import { publicHandler } from './public-handler.ts';
 import { ServerCertificate } from './server-certificate.ts';
 import { readServerIdentity, shownUnder } from './server-identity.ts';
+import { revokersIn, trustOf } from './own-trust.ts';
 import { TrustAnchors } from './trust-anchors.ts';
 import { needsIdentityKey, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSource } from './upstreams.ts';
@@ -364,17 +364,6 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     },
   };
 };
-
-/** Whoever is not retired. What stands between an issuing CA and its root vouches for it, and for nobody else. */
-const trustOf = (hierarchy: Hierarchy): TrustStore =>
-  new TrustStore({
-    issuing: trustedOf(hierarchy, 'issuing').map(({ der }) => der),
-    intermediates: trustedOf(hierarchy, 'issuing').flatMap(({ above }) => above.map(({ der }) => der)),
-    roots: trustedOf(hierarchy, 'root').map(({ der }) => der),
-  });
-
-/** Whose revocations count: also those of CAs that are elsewhere, which come as CRLs. */
-const revokersIn = ({ issuers }: Pick<Hierarchy, 'issuers'>): readonly IssuerId[] => [...new Set(issuers.flatMap(({ id, above }) => [id, ...above.map(({ spkiHash }) => spkiHash)]))];
 
 /** Node 24.21.0 leaks about 5 KB of native memory for each handshake with a client certificate. */
 const leakingRuntimes: ReadonlySet<string> = new Set(['v24.21.0']);

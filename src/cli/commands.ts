@@ -21,6 +21,7 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['crl', async () => (await import('./crl.ts')).registerCrl],
   ['ca', async () => (await import('./ca.ts')).registerCa],
   ['verify', async () => (await import('./verify.ts')).registerVerify],
+  ['trust', async () => (await import('./trust.ts')).registerTrust],
   ['policy', async () => (await import('./policy.ts')).registerPolicy],
   ['tools', async () => (await import('./tools.ts')).registerTools],
   ['audit', async () => (await import('./audit.ts')).registerAudit],

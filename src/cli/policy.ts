@@ -1,11 +1,10 @@
 /** `sallyport policy check` and `policy explain`. */
 import { resolve } from 'node:path';
-import { loadHierarchy } from '../../ca/hierarchy.ts';
-import { trustedOf } from '../../ca/issuer.ts';
-import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
+import { parseCertificate } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
 import { readPolicy } from '../app/policy-file.ts';
+import { openTrustView } from '../app/trust-view.ts';
 import { loadConfig } from '../config/load.ts';
 import { defaultUpstreamName } from '../config/starter.ts';
 import type { ExitCode } from '../errors.ts';
@@ -66,7 +65,7 @@ async function explainPolicy(call: Call<ExplainOptions>): Promise<ExitCode> {
   const config = options.policy !== undefined && options.upstream !== undefined ? undefined : await loadConfig(directory);
   const policyFile = options.policy === undefined ? config?.policyFile : resolve(io.cwd, options.policy);
   const policy = await readPolicy(policyFile ?? '');
-  const { principal, known } = await principalIn(resolve(io.cwd, options.cert), directory);
+  const { principal, known } = await principalIn(resolve(io.cwd, options.cert), call);
   const [only, another] = [...(config?.upstreams.keys() ?? [])];
   if (options.upstream === undefined && another !== undefined) throw usage(`there are several upstreams: name one with --upstream (${[...(config?.upstreams.keys() ?? [])].join(', ')})`);
   const explanation = explain(policy, principal, actionOf(options, options.upstream ?? only ?? defaultUpstreamName));
@@ -75,18 +74,21 @@ async function explainPolicy(call: Call<ExplainOptions>): Promise<ExitCode> {
   return explanation.decision.effect === 'allow' ? 0 : 3;
 }
 
-async function principalIn(file: string, directory: string) {
-  const certificate = await leafIn(file);
-  const issuers = await loadHierarchy({ directory, keys: 'ignore' }).then((hierarchy) => trustedOf(hierarchy, 'issuing'), () => []);
-  const issuer = issuers.find(({ certificate: { spki } }) => verifyCertificateSignature(certificate, spki));
-  return { principal: principalOf(certificate, issuer?.id ?? 'unknown'), known: issuer !== undefined };
+async function principalIn(file: string, call: Call<ExplainOptions>) {
+  const [certificate, ...chain] = await certificatesOf(file);
+  const view = await openTrustView(call.directory, call.io).catch(() => undefined);
+  const issuer = view?.store.issuerOf(certificate);
+  const foreigner = issuer === undefined ? view?.store.foreigner(certificate, chain, call.io.clock.now()) : undefined;
+  if (foreigner?.ok === true) return { principal: foreigner.principal, known: true };
+  return { principal: principalOf(certificate, issuer?.issuerId ?? 'unknown'), known: issuer !== undefined };
 }
 
-async function leafIn(file: string): Promise<Certificate> {
+async function certificatesOf(file: string): Promise<readonly [Certificate, ...Certificate[]]> {
   const bytes = await readBytes(file);
   try {
     // A SEQUENCE begins DER. In cert.pem the issuing CA stands behind the leaf.
-    return parseCertificate(bytes[0] === 0x30 ? bytes : (decodePem(bytes.toString('utf8'), 'CERTIFICATE')[0]?.der ?? bytes));
+    const [leaf = bytes, ...chain] = bytes[0] === 0x30 ? [] : decodePem(bytes.toString('utf8'), 'CERTIFICATE').map(({ der }) => der);
+    return [parseCertificate(leaf), ...chain.map((der) => parseCertificate(der))];
   } catch (cause) {
     throw usage(`${file} holds no certificate (${cause instanceof Error ? cause.message : String(cause)}): give the cert.pem of an identity`, { file });
   }

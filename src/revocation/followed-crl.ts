@@ -39,6 +39,8 @@ export interface FollowedCrlState extends LooksState {
   readonly from: string;
   readonly delta: string | undefined;
   readonly crl: CrlSourceState | undefined;
+  /** Unix milliseconds at which it was last found to be current. */
+  readonly checkedAt: number | undefined;
 }
 
 /** Some 1,200,000 entries. */
@@ -63,7 +65,7 @@ export class FollowedCrl {
   }
 
   get state(): FollowedCrlState {
-    return { ...this.#looks.state, from: this.#options.from, delta: this.#options.delta, crl: this.#source.state() };
+    return { ...this.#looks.state, from: this.#options.from, delta: this.#options.delta, crl: this.#source.state(), checkedAt: this.#complete.checkedAt };
   }
 
   /** Takes the last good copy into use, if there is one. Never rejects: without one the status is unknown. */

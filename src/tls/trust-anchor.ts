@@ -57,7 +57,8 @@ export class TrustAnchor {
   readonly roots: readonly Certificate[];
   readonly identity: IdentityRule;
   readonly status: TrustAnchorOptions['status'];
-  readonly #pinned: readonly Certificate[] | undefined;
+  /** Undefined where any CA below the roots may issue. */
+  readonly pinned: readonly Certificate[] | undefined;
 
   /** @throws SallyportError `ERR_CONFIG_INVALID` */
   constructor({ name, roots, issuers, identity, status }: TrustAnchorOptions) {
@@ -65,7 +66,7 @@ export class TrustAnchor {
     this.roots = roots;
     this.identity = identity;
     this.status = status;
-    this.#pinned = issuers === 'any' ? undefined : issuers;
+    this.pinned = issuers === 'any' ? undefined : issuers;
     for (const certificate of this.authorities) {
       // RFC 5280 §4.2.1.9 and §4.2.1.3.
       if (certificate.basicConstraints?.ca !== true || certificate.keyUsage?.has('keyCertSign') === false) {
@@ -76,7 +77,7 @@ export class TrustAnchor {
 
   /** Every CA certificate that was configured. */
   get authorities(): readonly Certificate[] {
-    return [...this.roots, ...(this.#pinned ?? [])];
+    return [...this.roots, ...(this.pinned ?? [])];
   }
 
   /** Whether a certificate needs nobody's word that it is not revoked. Where somebody says it is, that counts all the same. */
@@ -86,12 +87,12 @@ export class TrustAnchor {
 
   /** Whether a CA may be believed in without anybody's word on its revocation: it was named in the configuration. */
   vouchesFor(certificate: Certificate): boolean {
-    return this.statusOptional || (this.#pinned ?? []).some((pinned) => sameAuthority(pinned, certificate));
+    return this.statusOptional || (this.pinned ?? []).some((pinned) => sameAuthority(pinned, certificate));
   }
 
   /** `chain`: what the peer sent beside its certificate, in any order, believed in nothing. */
   accept(certificate: Certificate, chain: readonly Certificate[], at: Date): AcceptedForeigner | RefusedForeigner {
-    const others = [...(this.#pinned ?? []), ...chain.slice(0, MAX_CHAIN)].filter(({ thumbprint }) => thumbprint !== certificate.thumbprint);
+    const others = [...(this.pinned ?? []), ...chain.slice(0, MAX_CHAIN)].filter(({ thumbprint }) => thumbprint !== certificate.thumbprint);
     const verdict = verifyPath(certificate, {
       anchors: this.roots, intermediates: others, at, purpose: 'client',
       // How they stand is the index's to say, then and at every request.
@@ -101,7 +102,7 @@ export class TrustAnchor {
     const [, ...cas] = verdict.path;
     const { anchor: root } = verdict;
     const [issuer = root, ...above] = cas;
-    if (this.#pinned !== undefined && !this.#pinned.some((pinned) => sameAuthority(pinned, issuer))) {
+    if (this.pinned !== undefined && !this.pinned.some((pinned) => sameAuthority(pinned, issuer))) {
       return { ok: false, code: 'ERR_PEER_ISSUER', reason: `it leads to a root of trust.${this.name} but was not issued by a pinned issuing CA`, ours: true };
     }
     if (typeof this.status === 'object' && certificate.notAfter.getTime() - certificate.notBefore.getTime() > this.status.shortLivedMs) {
