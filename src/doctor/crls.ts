@@ -3,6 +3,7 @@ import { crlPath, scopeName, wholeScope } from '../../ca/crl-scope.ts';
 import { namedScopes } from '../../ca/crl-series.ts';
 import type { CaStore, CrlScope, IssuerName } from '../../ca/index.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
+import { formatName } from '../../ca/x509/name.ts';
 import { parseCrl, verifyCrl } from '../../ca/x509/crl.ts';
 import type { Crl } from '../../ca/x509/crl.ts';
 import type { Config } from '../config/load.ts';
@@ -10,17 +11,19 @@ import { isWildcardHost } from '../config/listen-address.ts';
 import { attempt, fail, pass, skip, warn } from './check.ts';
 import type { Finding } from './check.ts';
 
-export const examineStoredCrls = async (store: Pick<CaStore, 'crlStates' | 'crlSeries' | 'latestCrl'>, which: IssuerName, issuer: Certificate, now: () => Date): Promise<Finding> => {
-  const next = `sallyport crl --ca ${which} --publish`;
+export const examineStoredCrls = async (store: Pick<CaStore, 'crlStates' | 'crlSeries' | 'latestCrl'>, which: IssuerName, issuer: Certificate, now: () => Date, key: 'here' | 'elsewhere' = 'here'): Promise<Finding> => {
+  const next = key === 'here' ? `sallyport crl --ca ${which} --publish` : importNext(issuer);
   const states = await store.crlStates(issuer.spkiHash);
   const present = new Set(states.map(({ scope }) => scopeName(scope)));
   const missing = namedScopes(await store.crlSeries(issuer.spkiHash), states, now()).find((scope) => !present.has(scopeName(scope)));
+  // The gateway knows from the store whom it revoked; verifiers that check the whole chain need the CRL.
+  if (missing !== undefined && key === 'elsewhere') return warn(`there is none of ${formatName(issuer.subject)}`, next);
   if (missing !== undefined) return fail(missing.partitions === 1 ? 'there is none' : `there is none of partition ${scopeName(missing)}`, next);
   const findings: Finding[] = [];
   for (const { scope } of states) {
     const latest = await store.latestCrl(issuer.spkiHash, { scope });
     // Looked at after it was read: a gateway may have published it this very moment.
-    const finding = latest === undefined ? fail('there is none', next) : await examineCrl(latest.der, which, issuer, now());
+    const finding = latest === undefined ? fail('there is none', next) : await examineCrl(latest.der, which, issuer, now(), key);
     findings.push(scope.partitions === 1 ? finding : { ...finding, detail: `partition ${scopeName(scope)}: ${finding.detail}` });
   }
   const [first, ...more] = findings;
@@ -31,9 +34,11 @@ export const examineStoredCrls = async (store: Pick<CaStore, 'crlStates' | 'crlS
 
 const worstOf = <F extends Finding>(findings: readonly F[]): F | undefined => findings.find(({ outcome }) => outcome === 'fail') ?? findings.find(({ outcome }) => outcome === 'warn');
 
-export const examineCrl = (der: Uint8Array, which: IssuerName, issuer: Certificate, now: Date): Promise<Finding> =>
+const importNext = (issuer: Certificate): string => `get the CRL of ${formatName(issuer.subject)} from where its key is, and: sallyport ca import-crl FILE`;
+
+export const examineCrl = (der: Uint8Array, which: IssuerName, issuer: Certificate, now: Date, key: 'here' | 'elsewhere' = 'here'): Promise<Finding> =>
   attempt(() => {
-    const next = `start the gateway, which rebuilds CRLs by itself, or: sallyport crl --ca ${which} --publish`;
+    const next = key === 'elsewhere' ? importNext(issuer) : `start the gateway, which rebuilds CRLs by itself, or: sallyport crl --ca ${which} --publish`;
     let crl: Crl;
     try {
       crl = parseCrl(der);

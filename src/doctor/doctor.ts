@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, CrlScope, IssuerName, IssuerRole, Randomness } from '../../ca/index.ts';
-import { certificateFile, firstList, keyFile, readHierarchyList } from '../../ca/hierarchy-files.ts';
+import { certificateFile, exists, firstList, keyFile, readHierarchyList } from '../../ca/hierarchy-files.ts';
 import { isTrusted } from '../../ca/issuer.ts';
 import { parseCertificate } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
@@ -144,7 +144,9 @@ interface CertificateFiles {
   readonly issuingName: IssuerName;
   readonly server: Certificate | undefined;
   /** Every CA that is not retired, issuing CAs first. */
-  readonly trusted: readonly { readonly name: IssuerName; readonly role: IssuerRole; readonly certificate: Certificate | undefined }[];
+  readonly trusted: readonly { readonly name: IssuerName; readonly role: IssuerRole; readonly certificate: Certificate | undefined; readonly above: readonly Certificate[] }[];
+  /** The data directory of a root that certifies CAs elsewhere, and nothing else. */
+  readonly rootAlone: boolean;
 }
 
 const readCertificates = async (directory: string): Promise<CertificateFiles> => {
@@ -161,8 +163,17 @@ const readCertificates = async (directory: string): Promise<CertificateFiles> =>
     rootName: active('root')?.name ?? 'root',
     issuingName: active('issuing')?.name ?? 'issuing',
     server: leafOf(await read(filesIn(directory).serverCertificate)),
-    trusted: [...found.filter(({ role }) => role === 'issuing'), ...roots].map(({ name, role, pem }) => ({ name, role, certificate: leafOf(pem) })),
+    trusted: [...found.filter(({ role }) => role === 'issuing'), ...roots].map(({ name, role, pem }) => ({ name, role, certificate: leafOf(pem), above: role === 'root' ? [] : aboveIn(pem) })),
+    rootAlone: found.every(({ role }) => role === 'root'),
   };
+};
+
+const aboveIn = (pem: string | undefined): readonly Certificate[] => {
+  try {
+    return pem === undefined ? [] : decodePem(pem, 'CERTIFICATE').slice(1).map(({ der }) => parseCertificate(der));
+  } catch {
+    return [];
+  }
 };
 
 const leafOf = (pem: string | undefined): Certificate | undefined => {
@@ -176,13 +187,13 @@ const leafOf = (pem: string | undefined): Certificate | undefined => {
 
 const replaceServer = 'sallyport issue HOST --profile server --out ./server, then put its cert.pem and key.pem in the place of certs/server.cert.pem and keys/server.key.pem: a running gateway takes them up';
 
-const certificateChecks = ({ server, issuing, root, issuingName, rootName }: CertificateFiles, now: Date): readonly (readonly [CheckId, Finding])[] => {
+const certificateChecks = ({ server, issuing, root, issuingName, rootName, rootAlone }: CertificateFiles, now: Date): readonly (readonly [CheckId, Finding])[] => {
   const life = (certificate: Certificate | undefined, file: string, leastDays: number, renew: string): Finding =>
     certificate === undefined ? fail(`certs/${file} cannot be read`, 'restore it from a backup') : examineLife(certificate, now, { leastDays, renew });
   const replaceCa = (which: string): string => `prepare the next ${which}: sallyport ca rotate prepare ${which === 'root' ? 'root' : 'issuing'}`;
   return [
-    ['serverCertificate', life(server, 'server.cert.pem', 0, replaceServer)],
-    ['issuingCertificate', life(issuing, `${issuingName}.cert.pem`, 30, replaceCa('issuing CA'))],
+    ['serverCertificate', rootAlone ? skip('this is a root alone') : life(server, 'server.cert.pem', 0, replaceServer)],
+    ['issuingCertificate', rootAlone ? skip('this is a root alone') : life(issuing, `${issuingName}.cert.pem`, 30, replaceCa('issuing CA'))],
     ['rootCertificate', life(root, `${rootName}.cert.pem`, 30, replaceCa('root'))],
   ];
 };
@@ -192,8 +203,11 @@ const storeChecks = (store: Store | undefined, { trusted }: CertificateFiles, { 
   if (store === undefined) return [['issuingCrl', unreachable], ['rootCrl', unreachable], ['audit', unreachable]];
   const crl = (which: IssuerRole) => async (): Promise<Finding> => {
     const findings = await Promise.all(
-      trusted.filter(({ role }) => role === which).map(({ name, certificate }) => (certificate === undefined ? skip(`certs/${name}.cert.pem cannot be read`) : examineStoredCrls(store.ca, name, certificate, () => clock.now()))),
+      trusted.filter(({ role }) => role === which).map(async ({ name, certificate }) => (certificate === undefined ? skip(`certs/${name}.cert.pem cannot be read`) : examineStoredCrls(store.ca, name, certificate, () => clock.now(), (await exists(keyFile(directory, name))) ? 'here' : 'elsewhere'))),
     );
+    // Between root and issuing CA stand only CAs that are elsewhere.
+    if (which === 'root') for (const { name, above } of trusted) findings.push(...(await Promise.all(above.map((certificate) => examineStoredCrls(store.ca, name, certificate, () => clock.now(), 'elsewhere')))));
+    if (findings.length === 0) return skip('there is none here');
     return ['fail', 'warn', 'skip'].map((outcome) => findings.find((each) => each.outcome === outcome)).find((finding) => finding !== undefined) ?? pass(findings.map(({ detail }) => detail).join('; '));
   };
   return [

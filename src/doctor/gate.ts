@@ -1,6 +1,8 @@
 /** The gate itself: whoever should be refused approaches it, and one who should not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readPrivateKey } from '../../ca/index.ts';
+import { readKeyFile } from '../../ca/key-store.ts';
+import { isKeyUri } from '../../ca/pkcs11/uri.ts';
 import type { CertificateAuthority, Clock, Randomness } from '../../ca/index.ts';
 import type { Config } from '../config/load.ts';
 import { attempt, fail, failedWith, pass, skip, warn } from './check.ts';
@@ -96,6 +98,7 @@ const examineTls12 = async ({ target, config }: GateOptions, identities: ThrowAw
 
 /** Its key proves possession and its path is good; only what it is for is wrong. */
 const examineAuthorityAsLeaf = async ({ target, issuingKeyFile, passphrase }: GateOptions, { issuing }: CertificateAuthority): Promise<Finding> => {
+  if (isKeyUri((await readKeyFile(issuingKeyFile)).pem)) return skip('the key of the issuing CA is on a token');
   const key = await readPrivateKey(issuingKeyFile, { passphrase });
   const identity = { key: key.export({ type: 'pkcs8', format: 'pem' }).toString(), cert: issuing.pem };
   return judgeRefusal(await approach(target, { identity }), ['ERR_PEER_PROFILE', 'ERR_PEER_ISSUER'], target.url);
