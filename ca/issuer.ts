@@ -104,8 +104,9 @@ export const pathAbove = (hierarchy: Hierarchy, issuer: Issuer): { readonly pem:
 export const boundsOf = (hierarchy: Hierarchy, issuer: Issuer): readonly Certificate[] => [issuer.certificate, ...issuer.above, ...(issuer.role === 'root' ? [] : [issuerIn(hierarchy, issuer.root)?.certificate ?? issuer.certificate])];
 
 /**
- * Beside `pathAbove`, for a server to show: the issuing CA certified by the older roots themselves. Some verifiers,
- * those of Go and GnuTLS among them, count self-issued certificates against the pathLen, which RFC 5280 §6.1.4 does not.
+ * Beside `pathAbove`, for a server to show: the issuing CA certified by the older roots themselves. Some verifiers count
+ * self-issued certificates against the pathLen, which RFC 5280 §6.1.4 (l) does not; those that try every path find this one.
+ * Last, because OpenSSL takes the first issuer it is shown, and must not be led away from the newer root.
  */
 export const shortPaths = (hierarchy: Hierarchy, issuer: Issuer): string =>
   hierarchy.crossCertificates

@@ -107,8 +107,8 @@ it('issuing CA and then root are replaced while agents keep calling, and no call
   expect(await refusal('steady')).toBeUndefined();
 
   await rotate('prepare', 'root');
-  await renew('steady');
-  expect(await certificatesIn('steady', 'ca.pem')).toHaveLength(2);
+  await enroll('between');
+  expect(await certificatesIn('between', 'ca.pem')).toHaveLength(2);
   // Over TLS, for whoever knows a root already; plainly on the public listener.
   expect(await (await fetch(`${gateway.publicUrl ?? ''}/ca/bundle.pem`)).text()).toBe((await port.place.run('ca', 'bundle')).stdout);
   await rotate('activate', 'root-2', '--now');
@@ -117,10 +117,11 @@ it('issuing CA and then root are replaced while agents keep calling, and no call
   expect((await certificatesIn('distant', 'ca.pem')).map(({ raw }) => raw)).toEqual([firstRoot?.raw]);
   expect(await refusal('distant')).toBeUndefined();
   await cp(port.path('distant'), port.path('second'), { recursive: true });
-  await renew('steady', 'distant');
+  await renew('steady', 'distant', 'between');
   await rotate('retire', 'root');
   expect(await refusal('second')).toBeDefined();
-  for (const name of ['steady', 'distant']) expect(await refusal(name)).toBeUndefined();
+  expect(await certificatesIn('distant', 'ca.pem')).toHaveLength(2);
+  for (const name of ['steady', 'distant', 'between']) expect(await refusal(name)).toBeUndefined();
 
   await caller.stop();
   expect(caller.failures).toEqual([]);
