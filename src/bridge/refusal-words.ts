@@ -32,6 +32,7 @@ export const refusalWords: Readonly<Partial<Record<ErrorCode, RefusalWords>>> = 
   ERR_HTTP_HOST: trouble('is not reached under this host name', 'use the address that gateway.url names, or have the name added to gateway.allowedHosts', 'ERR_BRIDGE_REFUSED'),
   ERR_HTTP_ORIGIN: trouble('takes no requests from this web page', 'have its origin added to gateway.allowedOrigins', 'ERR_BRIDGE_REFUSED'),
   ERR_HTTP_HEADER: trouble('found a header that is repeated or not well formed', otherProgram),
+  ERR_HTTP_CLIENT_CERT: trouble('takes the certificate of another from proxies it knows only', 'have whoever sends Client-Cert named under gateway.proxies, or leave the header out'),
   ERR_HTTP_MEDIA_TYPE: trouble('takes application/json in UTF-8 only, not compressed', otherProgram),
   ERR_HTTP_NOT_ACCEPTABLE: trouble('answers with JSON or an event stream, and the request accepts only one of them', otherProgram),
   ERR_HTTP_BODY_TOO_LARGE: trouble('does not take a message of this size', 'send less, or raise gateway.limits.bodyBytes there'),

@@ -57,8 +57,8 @@ describe('answers of the gateway', () => {
 });
 
 describe('every code that a gateway can answer', () => {
-  /** Said by commands and the bridge themselves, or inside certificates and stores: nothing that comes over the wire. */
-  const neverAnswered = /^ERR_(?:CONFIG|POLICY|LISTEN|USAGE|BRIDGE|DER|PEM|CERTIFICATE|CRL|OCSP|KEY|AUDIT_TAMPERED|AUDIT_KEY|RENEWAL_HOOK|BACKUP|CA_IMPORT|CA_IN_USE|CA_STATUS|REQUEST_UNKNOWN|REQUEST_DECIDED|REQUEST_FOUR_EYES|CA_EXISTS|CA_ALREADY_REVOKED|CA_REASON|CA_SELECTION|CA_NOT_HELD|STORE_DUPLICATE_SERIAL|TOOL)/u;
+  /** Said by commands and the bridge themselves, inside certificates and stores, or to those who speak ACME or the API: nothing a bridge gets to hear. */
+  const neverAnswered = /^ERR_(?:CONFIG|POLICY|LISTEN|USAGE|BRIDGE|DER|PEM|CERTIFICATE|CRL|OCSP|KEY|AUDIT_TAMPERED|AUDIT_KEY|RENEWAL_HOOK|BACKUP|API|ACME|CA_IMPORT|CA_IN_USE|CA_STATUS|REQUEST_UNKNOWN|REQUEST_DECIDED|REQUEST_FOUR_EYES|CA_EXISTS|CA_ALREADY_REVOKED|CA_REASON|CA_SELECTION|CA_NOT_HELD|STORE_DUPLICATE_SERIAL|TOOL)/u;
   const answered = (Object.keys(errorTable) as ErrorCode[]).filter((code) => !neverAnswered.test(code));
 
   it.each(answered)('%s: what happened, and what to do', (code) => {

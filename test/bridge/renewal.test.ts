@@ -170,7 +170,7 @@ describe('a renewal', () => {
     // Both plain names lead through one link, so they change at once.
     expect([await readlink(join(directory, 'key.pem')), await readlink(join(directory, 'cert.pem'))]).toEqual(['current/key.pem', 'current/cert.pem']);
     const shown = new X509Certificate(await plainText('cert.pem'));
-    expect([shown.serialNumber.toLowerCase().replace(/^0+/, ''), shown.checkPrivateKey(createPrivateKey(await plainText('key.pem')))]).toEqual([serial, true]);
+    expect([shown.serialNumber.toLowerCase().replace(/^(?:00)+(?=.)/u, ''), shown.checkPrivateKey(createPrivateKey(await plainText('key.pem')))]).toEqual([serial, true]);
     now = renewalDue(await loadIdentity(directory), 0).getTime();
     answer = successor({ notBefore: start + 2 * hour, notAfter: end + 4 * hour });
     await renewal().look();

@@ -58,7 +58,7 @@ beforeEach(async () => {
   await mkdir(place.path(folder));
 });
 const serialIn = async (name: string): Promise<string> => (await loadIdentity(place.path(folder, name))).serial;
-const plainSerial = ({ serial }: Issued): string => serial.replace(/^0+/, '');
+const plainSerial = ({ serial }: Issued): string => serial.replace(/^(?:00)+(?=.)/u, '');
 
 describe('sallyport renew', () => {
   it('renews what is due in a folder, says when the others are, and asks for nothing else', async () => {

@@ -50,7 +50,7 @@ describe('a wrong command line is refused with 2 and names the next step', () =>
     [['serve', '--passphrase-file', 'empty', '--', 'true'], 'the passphrase file empty is empty'],
     [['init', '--dir', 'new', '--host', 'bad_host!'], '"bad_host!" is not a host name; give a DNS name without wildcard, or an IP address'],
     [['init', '--dir', 'new', '--trust-domain', 'Not One'], '"Not One" is not a trust domain; use lower-case letters'],
-    [['init', '--dir', 'new', '--key-algorithm', 'rsa1024'], 'Allowed choices are p256, p384, ed25519, rsa3072, ml-dsa-65'],
+    [['init', '--dir', 'new', '--key-algorithm', 'rsa1024'], 'Allowed choices are p256, p384, ed25519, rsa3072, rsa4096, ml-dsa-44, ml-dsa-65, ml-dsa-87'],
   ])('%j', async (argv, text) => {
     const plain = await port.place.run(...argv);
     expect(plain).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(/^error ERR_\w+: /) as string });
