@@ -178,7 +178,7 @@ export class ApprovalQueue {
       case 'pending':
         throw pending(request, clock.now());
       case 'denied':
-        throw new CaError('ERR_REQUEST_DENIED', `the request ${request.id} was denied${request.reason === undefined || request.reason === '' ? '' : ` (${request.reason})`}; ask the operator`, { facts: { request: request.id } });
+        throw new CaError('ERR_REQUEST_DENIED', `the request ${request.id} was denied${request.reason === undefined || request.reason === '' ? '' : ` (${request.reason})`}; ask the operator`, { facts: { request: request.id, reason: request.reason } });
       case 'expired':
         throw new CaError('ERR_REQUEST_EXPIRED', `the request ${request.id} was not approved in time; ask the operator for a new token`, { facts: { request: request.id } });
       case 'approved':

@@ -39,7 +39,10 @@ export const answerError = (error: unknown, present: PresentError): Response => 
 };
 
 /** Why somebody denied it was written for whoever asked. */
-export const wordsFor = (error: unknown, { code, message }: { readonly code: string; readonly message: string }): string => (code === 'ERR_REQUEST_DENIED' && error instanceof CaError ? error.message : message);
+export const wordsFor = (error: unknown, { code, message }: { readonly code: string; readonly message: string }): string => {
+  const reason = error instanceof CaError && code === 'ERR_REQUEST_DENIED' ? error.facts['reason'] : undefined;
+  return reason === undefined ? message : `${message} (${String(reason)})`;
+};
 
 /** RFC 9110 §15.3.3: taken, and not decided yet. Asking again with the same token and key is how it is collected. */
 const answerPending = ({ facts }: CaError): Response => {

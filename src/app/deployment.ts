@@ -6,6 +6,7 @@ import type { AuthorityOptions } from '../../ca/authority-options.ts';
 import { hierarchyFile } from '../../ca/hierarchy-files.ts';
 import { CertificateAuthority, readPrivateKey } from '../../ca/index.ts';
 import type { Clock, Randomness } from '../../ca/ports.ts';
+import type { ProfileConfig } from '../../ca/profile.ts';
 import { createCheckpointSigner } from '../audit/checkpoint.ts';
 import type { CheckpointSigner } from '../audit/checkpoint.ts';
 import { keepCheckpoint } from '../audit/checkpoint-file.ts';
@@ -51,6 +52,8 @@ export interface World {
 export interface OpenDeploymentOptions extends World {
   readonly passphrase?: string | undefined;
   readonly onBackgroundError?: (error: unknown) => void;
+  /** Besides those of the configuration. */
+  readonly furtherProfiles?: Readonly<Record<string, ProfileConfig>>;
 }
 
 export interface Deployment {
@@ -71,7 +74,7 @@ export async function openDeployment(directory: string, options: OpenDeploymentO
     const authority = await CertificateAuthority.load({
       directory: config.directory,
       passphrase: options.passphrase,
-      ...authorityOptions(config, store, options),
+      ...withProfiles(authorityOptions(config, store, options), options.furtherProfiles),
       ...(options.onBackgroundError === undefined ? {} : { onBackgroundError: options.onBackgroundError }),
     });
     return {
@@ -138,6 +141,8 @@ export function authorityOptions(config: Config, store: Store, world: World): Au
     crlDeltaLifetime: ca.crl.delta ? inSeconds(ca.crl.deltaLifetime) : undefined,
   };
 }
+
+const withProfiles = (settings: AuthorityOptions, further: OpenDeploymentOptions['furtherProfiles'] = {}): AuthorityOptions => ({ ...settings, profiles: { ...settings.profiles, ...further } });
 
 /** What the profiles of an authority come from. */
 export const profileSettings = ({ ca }: Pick<Config, 'ca'>): Pick<AuthorityOptions, 'profiles' | 'defaultTtl' | 'maxTtl'> => ({

@@ -10,7 +10,7 @@ import { explainFailure } from './explain.ts';
 import { loadIdentity } from './identity.ts';
 import type { Identity, LoadIdentityOptions } from './identity.ts';
 import type { NoticeSink } from './notice.ts';
-import { renew, waitingSuccessor } from './renew.ts';
+import { renew } from './renew.ts';
 import { RenewalStore } from './renewal-store.ts';
 
 export interface RenewalOptions extends LoadIdentityOptions {
@@ -35,7 +35,7 @@ export type RenewalLook =
   | { readonly outcome: 'fresh'; readonly identity: Identity; readonly due: Date }
   /** `replaces` is the serial of the one before. */
   | { readonly outcome: 'renewed'; readonly identity: Identity; readonly replaces: string }
-  /** It names no renewal, or it has ended and nothing waits in its place. */
+  /** It names no renewal, or it has ended and the gateway renews it no more. */
   | { readonly outcome: 'unrenewable'; readonly identity: Identity; readonly why: 'noRenewal' | 'expired' }
   /** Another process is at it. */
   | { readonly outcome: 'elsewhere'; readonly identity: Identity };
@@ -61,20 +61,25 @@ export async function renewWhenDue(options: LookOptions): Promise<RenewalLook> {
   if (seen.renewal === undefined) return { outcome: 'unrenewable', identity: seen, why: 'noRenewal' };
   const due = renewalDue(seen, options.jitter);
   if (now < due.getTime() && !options.force) return { outcome: 'fresh', identity: seen, due };
-  // The credential for a renewal is gone with it, unless a successor lies there already.
-  const expired = now > seen.notAfter.getTime();
-  if (expired && (await waitingSuccessor({ identity: seen, store, clock, passphrase })) === undefined) return { outcome: 'unrenewable', identity: seen, why: 'expired' };
-  const renewed = await store.alone(async () => {
+  const renewing = store.alone(async () => {
     const identity = await loadIdentity(directory, options);
     // Another process was first.
     if (identity.thumbprint !== seen.thumbprint) return undefined;
     const gateway = options.gateway ?? (identity.gateway === undefined ? undefined : new URL(identity.gateway));
     return renew({ identity, store, gateway, clock, timeoutMs, passphrase, key });
   }, clock.now());
+  const renewed = await renewing.catch((error: unknown) => {
+    // Whether one that has ended is still good for it, only the gateway knows (ca.renewalGrace).
+    if (now > seen.notAfter.getTime() && isTooLate(error)) return 'tooLate' as const;
+    throw error;
+  });
+  if (renewed === 'tooLate') return { outcome: 'unrenewable', identity: seen, why: 'expired' };
   if (renewed === undefined) return { outcome: 'elsewhere', identity: seen };
   if (renewed.outcome === 'waiting') throw renewed.why;
   return { outcome: 'renewed', identity: renewed.identity, replaces: seen.serial };
 }
+
+const isTooLate = (error: unknown): boolean => error instanceof SallyportError && (error.facts['reason'] === 'ERR_PEER_EXPIRED' || error.facts['reason'] === 'ERR_CA_TTL');
 
 const longestSleepMs = 60_000;
 const shortestSleepMs = 250;
@@ -148,7 +153,7 @@ export class Renewal {
     switch (look.outcome) {
       // An expired one is said at every request.
       case 'unrenewable':
-        return longestSleepMs;
+        return look.why === 'expired' ? this.#pause(longestRetryMs) : longestSleepMs;
       case 'elsewhere':
         return this.#pause(Math.min(otherRenewsMs, Math.max(shortestSleepMs, this.#remainingMs / 4)));
       case 'fresh':

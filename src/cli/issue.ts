@@ -3,7 +3,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { CaError } from '../../ca/index.ts';
 import type { IssuedCertificate } from '../../ca/index.ts';
-import type { CertificateAuthority } from '../../ca/index.ts';
+import type { CertificateAuthority, Profile } from '../../ca/index.ts';
 import { parseCsr } from '../../ca/x509/csr.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { beginIdentity } from '../bridge/identity-directory.ts';
@@ -61,7 +61,7 @@ async function issue(call: Call<IssueOptions>): Promise<void> {
     const grants = await grantsFor(config, certificate, call);
     if (target === undefined && !output.json) output.line(certificate.chain.trimEnd());
     const shown = target === undefined ? undefined : relative(io.cwd, target) || '.';
-    const text = describe(certificate, grants, { shown, csr: csr !== undefined, url: gatewayUrl(config), server: authority.profiles.get(certificate.profile)?.kind === 'server' });
+    const text = describe(certificate, grants, { shown, csr: csr !== undefined, url: gatewayUrl(config), kind: authority.profiles.get(certificate.profile)?.kind });
     if (target === undefined && !output.json) output.note(text);
     else output.result(asJson(certificate, grants, { target, files }), text);
   } finally {
@@ -160,15 +160,17 @@ const asJson = (certificate: IssuedCertificate, grants: readonly GrantSummary[],
   ...(written.target === undefined ? { certificate: certificate.chain } : {}),
 });
 
-function describe(certificate: IssuedCertificate, grants: readonly GrantSummary[], context: { readonly shown: string | undefined; readonly csr: boolean; readonly url: string; readonly server: boolean }): string {
+function describe(certificate: IssuedCertificate, grants: readonly GrantSummary[], context: { readonly shown: string | undefined; readonly csr: boolean; readonly url: string; readonly kind: Profile['kind'] | undefined }): string {
   const lines = [
     `issued ${certificate.agent}${context.shown === undefined ? '' : ` → ${context.shown}`}`,
     `  subject    ${certificate.subject}`,
     ...(certificate.uri === undefined ? [] : [`  uri        ${certificate.uri}`]),
     `  serial     ${certificate.serial}`,
     `  valid to   ${certificate.notAfter.toISOString()}`,
-    ...(context.server ? [] : [formatGrants(grants)]),
+    ...(context.kind === 'server' ? [] : [formatGrants(grants)]),
   ];
-  if (!context.csr && !context.server) lines.push('', 'next', `  sallyport connect ${context.url} --identity ${asArgument(context.shown ?? '')}`);
+  const directory = asArgument(context.shown ?? '');
+  if (!context.csr && context.kind === 'console-user') lines.push('', 'next, for a browser', `  sallyport export ${directory} --format pkcs12 --out ${asArgument(`${certificate.agent}.p12`)}`);
+  else if (!context.csr && context.kind !== 'server') lines.push('', 'next', `  sallyport connect ${context.url} --identity ${directory}`);
   return lines.join('\n');
 }

@@ -27,6 +27,7 @@ import { examineKeyModes, examineLife, examineWriters } from './files.ts';
 import { examineGate, gateChecks } from './gate.ts';
 import { examineConfiguration, examinePolicy } from './rules.ts';
 import { examineRuntime } from './runtime.ts';
+import { throwAwayProfiles } from './throw-away.ts';
 
 export interface DoctorOptions {
   readonly directory: string;
@@ -125,7 +126,7 @@ interface Opened {
 const openUp = async (config: Config, options: DoctorOptions): Promise<Opened> => {
   const { directory } = config;
   try {
-    const deployment = await openDeployment(directory, { clock: options.clock, randomness: options.randomness, passphrase: options.passphrase });
+    const deployment = await openDeployment(directory, { clock: options.clock, randomness: options.randomness, passphrase: options.passphrase, furtherProfiles: throwAwayProfiles });
     const { store } = deployment;
     const finding = await attempt(async () => pass(`${store.kind} store, ${await store.ca.countCertificates({})} certificates on record`));
     return { deployment, store, finding, close: () => deployment.close() };

@@ -6,6 +6,7 @@ import { createHierarchy } from '../../ca/hierarchy.ts';
 import { endEntityTbs } from '../../ca/issuance.ts';
 import { generatePrivateKey, signerOf } from '../../ca/key-store.ts';
 import { createProfiles } from '../../ca/profile.ts';
+import type { ProfileConfig } from '../../ca/profile.ts';
 import { signatureAlgorithmFor } from '../../ca/x509/algorithm.ts';
 import { assembleSigned } from '../../ca/x509/certificate.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
@@ -27,6 +28,12 @@ export type ThrowAway = Identity & { readonly certificate: IssuedCertificate };
 /** Long enough for one examination and clocks that differ a little. */
 const lifetimeSeconds = 60;
 
+/** Of their own, so that what an operator demands of agents and servers does not keep anybody from examining the gateway. */
+export const throwAwayProfiles = {
+  'doctor-agent': { kind: 'agent', defaultTtl: '1m', maxTtl: '10m', mayIssue: ['operator'] },
+  'doctor-server': { kind: 'server', defaultTtl: '1m', maxTtl: '10m', mayIssue: ['operator'] },
+} as const satisfies Readonly<Record<string, ProfileConfig>>;
+
 export class ThrowAwayIdentities {
   readonly #authority: CertificateAuthority;
   readonly #actor: string;
@@ -44,12 +51,12 @@ export class ThrowAwayIdentities {
   /** An agent without any organizational unit. */
   agent(what: string, options: { readonly ttlSeconds?: number; readonly dangerouslyIssuer?: 'root' } = {}): Promise<ThrowAway> {
     const { ttlSeconds = lifetimeSeconds, dangerouslyIssuer } = options;
-    return this.#make(this.#authority.issue({ agent: `${this.#prefix}-${what}`, ttl: ttlSeconds, actor: this.#actor, ...(dangerouslyIssuer === undefined ? {} : { dangerouslyIssuer }) }));
+    return this.#make(this.#authority.issue({ agent: `${this.#prefix}-${what}`, profile: this.#profile('doctor-agent', 'agent'), ttl: ttlSeconds, actor: this.#actor, ...(dangerouslyIssuer === undefined ? {} : { dangerouslyIssuer }) }));
   }
 
   /** RFC 2606 §2: no host has this name. */
   server(): Promise<ThrowAway> {
-    return this.#make(this.#authority.issueServer({ hosts: [`${this.#prefix}.invalid`], ttl: lifetimeSeconds, actor: this.#actor }));
+    return this.#make(this.#authority.issueServer({ hosts: [`${this.#prefix}.invalid`], profile: this.#profile('doctor-server', 'server'), ttl: lifetimeSeconds, actor: this.#actor }));
   }
 
   async revoke({ certificate: { issuerId, serial } }: ThrowAway): Promise<void> {
@@ -77,6 +84,11 @@ export class ThrowAwayIdentities {
     const why = first instanceof Error ? first.message : String(first);
     // Their keys were never written anywhere, and die with this process.
     return warn(`not revoked: serial ${serials} (${why}); they expire within ${lifetimeSeconds} s`, `sallyport revoke --serial HEX, for each of them`);
+  }
+
+  /** An authority that was not opened for this has the built-in ones. */
+  #profile(own: keyof typeof throwAwayProfiles, instead: string): string {
+    return this.#authority.profiles.has(own) ? own : instead;
   }
 
   async #make(issuing: Promise<IssuedCertificate>): Promise<ThrowAway> {

@@ -132,9 +132,21 @@ describe('when a certificate is renewed', () => {
     expect(await inUse()).not.toBe(original());
   });
 
-  it('leaves alone what has expired, and what names no renewal', async () => {
+  it('asks seldom for what has expired, which only the gateway knows to be too late', async () => {
     now = end + 1;
-    await renewal().look();
+    answer = async () => ({ error: { code: 'ERR_PEER_EXPIRED', message: 'the client certificate has expired' } });
+    const late = renewal();
+    await late.look();
+    now += 14 * minute;
+    await late.look();
+    expect([asked.length, notices]).toEqual([1, []]);
+    now += minute;
+    answer = successor({ notAfter: now + hour });
+    await late.look();
+    expect([asked.length, await inUse()]).toEqual([2, expect.not.stringMatching(original())]);
+  });
+
+  it('leaves alone what names no renewal', async () => {
     await writeIdentity(directory, pki, agent);
     now = due;
     await renewal().look();
