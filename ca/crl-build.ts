@@ -6,6 +6,7 @@
 import { CaError } from './errors.ts';
 import { issuerKeyIdentifier } from './issuance.ts';
 import type { CrlScope, RevocationReason, SerialHex } from './ports.ts';
+import { RevokedText } from './revoked-text.ts';
 import { assembleSigned, parseCertificate } from './x509/certificate.ts';
 import type { Certificate } from './x509/certificate.ts';
 import { CrlEntryBuffer, CrlEntryCursor, encodeTbsCrl, parseCrl, readCrlList, verifyCrl } from './x509/crl.ts';
@@ -90,18 +91,8 @@ export class CrlBuild {
 
   /** Text as `CaStore.revokedText` gives it, page by page in order. */
   add(page: string): void {
-    for (let at = 0; at < page.length; ) {
-      const first = page.indexOf(',', at);
-      const second = page.indexOf(',', first + 1);
-      const third = page.indexOf(',', second + 1);
-      const end = page.indexOf(';', third + 1);
-      if (first < 0 || second < 0 || third < 0 || end < 0) throw new TypeError('a page of the revoked ends within an entry');
-      const serial = page.slice(at, first);
-      const revokedAt = Number(page.slice(first + 1, second));
-      const reason = page.slice(second + 1, third) as RevocationReason;
-      const notAfter = Number(page.slice(third + 1, end));
-      for (const [partitions, series] of this.#series) series[lowBits(page, first, partitions)]?.add(serial, revokedAt, reason, notAfter);
-      at = end + 1;
+    for (const text = new RevokedText(page); text.next(); ) {
+      for (const [partitions, series] of this.#series) series[text.lowestOctet & (partitions - 1)]?.add(text);
     }
   }
 
@@ -163,7 +154,7 @@ class Draft {
     this.#advance();
   }
 
-  add(serial: SerialHex, revokedAt: number, reason: RevocationReason, notAfter: number): void {
+  add({ serial, revokedAt, reason, notAfter }: RevokedText): void {
     const { entries } = this;
     entries.addAt(serial, revokedAt, reason);
     for (let cursor = this.#cursor; cursor !== undefined; cursor = this.#cursor) {
@@ -252,10 +243,3 @@ function compareSerials(a: CrlEntryCursor, b: CrlEntryCursor): number {
   return a.serialLength - b.serialLength;
 }
 
-/** Of the serial that ends before `end`; `partitionOf` without a text of its own. */
-function lowBits(page: string, end: number, partitions: number): number {
-  if (partitions === 1) return 0;
-  return (nibble(page.charCodeAt(end - 1)) + 16 * nibble(page.charCodeAt(end - 2))) & (partitions - 1);
-}
-
-const nibble = (code: number): number => (code >= 0x61 ? code - 0x57 : code - 0x30);

@@ -90,7 +90,7 @@ interface Delivery {
 const deliver = (request: Request, der: Uint8Array, { type, tag, modified, maxAge }: Delivery): Response => {
   const headers = { etag: tag, 'last-modified': modified.toUTCString(), 'cache-control': `public, max-age=${maxAge}` };
   if (isUnchanged(request, tag, modified)) return new Response(null, { status: 304, headers });
-  const body = request.method === 'HEAD' ? null : der.length <= pieceOctets ? Uint8Array.from(der) : piecesOf(der);
+  const body = request.method === 'HEAD' ? null : der.length <= pieceOctets ? (der.slice() as Uint8Array<ArrayBuffer>) : piecesOf(der);
   return new Response(body, { headers: { ...headers, 'content-type': type, 'content-length': String(der.length), 'x-content-type-options': 'nosniff' } });
 };
 
@@ -101,7 +101,7 @@ const piecesOf = (der: Uint8Array): ReadableStream<Uint8Array<ArrayBuffer>> => {
   let at = 0;
   return new ReadableStream({
     pull(controller) {
-      controller.enqueue(Uint8Array.from(der.subarray(at, at + pieceOctets)));
+      controller.enqueue(der.slice(at, at + pieceOctets) as Uint8Array<ArrayBuffer>);
       at += pieceOctets;
       if (at >= der.length) controller.close();
     },
