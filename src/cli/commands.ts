@@ -27,6 +27,7 @@ const loaders: ReadonlyMap<string, () => Promise<RegisterCommand>> = new Map([
   ['audit', async () => (await import('./audit.ts')).registerAudit],
   ['backup', async () => (await import('./backup.ts')).registerBackup],
   ['restore', async () => (await import('./restore.ts')).registerRestore],
+  ['tidy', async () => (await import('./tidy.ts')).registerTidy],
   ['doctor', async () => (await import('./doctor.ts')).registerDoctor],
 ]);
 

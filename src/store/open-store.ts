@@ -14,6 +14,7 @@ import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { Store } from './store.ts';
+import { createTidying } from './tidy.ts';
 import { createToolStore } from './tool-definitions.ts';
 import { WriteQueue } from './write-queue.ts';
 
@@ -47,6 +48,7 @@ export const openStore = async (url: string, options: StoreOptions): Promise<Sto
     changes,
     tools: createToolStore(database, queue),
     answered: createAnsweredRequests(queue),
+    tidy: createTidying(database, queue),
     snapshot: (work) => snapshotOf(database, work),
     acme: createAcmeStore(database, queue),
     close: async () => {

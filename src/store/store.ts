@@ -6,6 +6,7 @@ import type { AnsweredRequests } from './answered-requests.ts';
 import type { ChangeFeed } from './changes.ts';
 import type { StoreKind } from './database.ts';
 import type { StoreSnapshot } from './snapshot.ts';
+import type { Tidying } from './tidy.ts';
 import type { ToolStore } from './tool-definitions.ts';
 
 export type { AuditStore } from '../audit/audit-store.ts';
@@ -20,6 +21,8 @@ export interface Store {
   readonly changes: ChangeFeed;
   readonly tools: ToolStore;
   readonly answered: AnsweredRequests;
+  /** Removing what is long over. */
+  readonly tidy: Tidying;
   /** Every row of every table, as of one moment. */
   snapshot<T>(work: (of: StoreSnapshot) => Promise<T>): Promise<T>;
   readonly acme: AcmeStore;

@@ -11,6 +11,7 @@ import { checkBackup } from '../../src/custody/check.ts';
 import { readBackup } from '../../src/custody/contents.ts';
 import { openBackup, restoreBackup } from '../../src/custody/restore.ts';
 import type { RestoreOptions } from '../../src/custody/restore.ts';
+import { tidy } from '../../src/custody/tidy.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { systemClock, systemRandomness } from '../../src/system.ts';
 import { testPostgres } from '../support/postgres.ts';
@@ -194,6 +195,8 @@ it.skipIf('skipped' in postgres)('moves a deployment from SQLite to PostgreSQL a
   const { config, store, close } = await openForRecording(port.path('on-postgres'), { clock: systemClock });
   try {
     await createBackup({ config, store, file: port.path('from-postgres.backup'), existing: 'refuse', passphrase, clock: systemClock, randomness: systemRandomness, version: '0.0.0', actor: 'cli:tester', logN: 10 });
+    // Tidying is for both databases too.
+    expect((await tidy({ store, clock: { now: () => new Date(Date.now() + 60 * 86_400_000) }, olderThanMs: 30 * 86_400_000, actor: 'cli:tester' })).find(({ rule }) => rule === 'tokens')).toEqual({ rule: 'tokens', rows: 1 });
   } finally {
     await close();
   }

@@ -17,7 +17,7 @@ const actions = [
   'acme.externalAccountCreated', 'acme.externalAccountRemoved', 'acme.orderCreated', 'acme.orderFailed', 'acme.orderFilled',
   'api.decided', 'audit.resumed', 'backup.created', 'ca.activated', 'ca.prepared', 'ca.retired', 'certificate.issued', 'certificate.refused', 'certificate.released', 'certificate.revoked', 'certificate.unknownIssued', 'certificate.withheld',
   'connection.cut', 'crl.published', 'crl.withdrawn', 'gateway.started', 'gateway.stopped', 'handshake.refused', 'policy.loaded', 'renewal.late', 'request.approved',
-  'request.collected', 'request.created', 'request.decided', 'request.decisionRefused', 'request.denied', 'request.expired', 'request.refused', 'request.reserved', 'store.restored',
+  'request.collected', 'request.created', 'request.decided', 'request.decisionRefused', 'request.denied', 'request.expired', 'request.refused', 'request.reserved', 'store.restored', 'store.tidied',
   'token.created', 'token.deleted', 'token.refused', 'token.spent', 'tool.added', 'tool.approved', 'tool.changed',
   'trust.changed', 'trust.refreshed',
 ];
