@@ -28,7 +28,7 @@ import { generatePrivateKey } from './key-store.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { lateness } from './late-renewal.ts';
 import type { OcspResponders } from './ocsp-responders.ts';
-import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, KeyAlgorithm, ListedToken, RequestState, SerialHex, TokenQuery } from './ports.ts';
+import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, IssuanceWay, KeyAlgorithm, ListedToken, RequestState, SerialHex, TokenQuery } from './ports.ts';
 import { answerOf, fillOrder } from './order.ts';
 import type { Order } from './order.ts';
 import { ocspProfile, profilesOfAuthority } from './profile.ts';
@@ -527,7 +527,7 @@ export class CertificateAuthority {
     requireWay(profile, terms.way);
     const csr = provenCsr(request.csr);
     const granted = grantedBy(request, profile, this.trustDomain);
-    checkCsrContent(csr, withStandIns(granted, terms.standIns), profile);
+    checkCsrContent(csr, withStandIns(granted, terms.standIns), profile, terms);
     checkSubjectKey(csr.spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
     return {
       agent, granted, profile, ttlSeconds: terms.ttlSeconds, spki: csr.spki, issuer: this.issuerById(request.issuerId ?? '') ?? this.issuing, replaces: undefined,
@@ -585,7 +585,7 @@ export class CertificateAuthority {
 
   /** The key to certify: from the request, whose sender proved to hold it, or made here. */
   async #subjectKey(
-    from: { readonly csr?: Uint8Array | string; readonly publicKey?: KeyObject; readonly keyAlgorithm?: KeyAlgorithm },
+    from: { readonly csr?: Uint8Array | string; readonly publicKey?: KeyObject; readonly keyAlgorithm?: KeyAlgorithm; readonly way?: IssuanceWay },
     granted: Granted,
     profile: Profile,
   ): Promise<{ readonly spki: Uint8Array; readonly privateKey: KeyObject | undefined }> {
@@ -593,7 +593,7 @@ export class CertificateAuthority {
     let privateKey: KeyObject | undefined;
     if (from.csr !== undefined) {
       const csr = await provenCsrAside(from.csr);
-      checkCsrContent(csr, granted, profile);
+      checkCsrContent(csr, granted, profile, from);
       spki = csr.spki;
     } else if (from.publicKey !== undefined) spki = spkiOf(from.publicKey);
     else {

@@ -1,6 +1,7 @@
 /** What a request says. It may repeat what was granted or say nothing; anything else it asks for is refused, never trimmed. */
 import { CaError } from './errors.ts';
 import type { Granted } from './issuance.ts';
+import type { IssuanceWay } from './ports.ts';
 import type { Profile } from './profile.ts';
 import { parseCsr, verifyCsr, verifyCsrAside } from './x509/csr.ts';
 import type { Csr } from './x509/csr.ts';
@@ -25,8 +26,9 @@ export const provenCsrAside = async (input: Uint8Array | string): Promise<Csr> =
 };
 
 /** `ERR_CA_CSR_CONTENT`, with everything that was asked for too much among the facts. */
-export const checkCsrContent = (csr: Csr, granted: Granted, profile: Profile): void => {
-  const excess = [...excessOf(csr, granted, profile)];
+export const checkCsrContent = (csr: Csr, granted: Granted, profile: Profile, options: { readonly way?: IssuanceWay | undefined } = {}): void => {
+  // acme-client asks for keyEncipherment whatever the key is for. It is not granted.
+  const excess = [...excessOf(csr, granted, profile)].filter((what) => !(options.way === 'acme' && what === 'keyUsage keyEncipherment'));
   if (excess.length === 0) return;
   throw new CaError('ERR_CA_CSR_CONTENT', `the request asks for what is not granted: ${excess.join(', ')}; send a request with the key alone, or ask the operator for a grant`, { facts: { excess } });
 };

@@ -18,9 +18,9 @@ export const checkNames = (order: AcmeOrder, csr: Csr, external: ExternalAccount
     requireSame(new Set([...dnsNames.map(plain), ...ipAddresses, ...commonNames]), order.identifiers.map(({ value }) => value));
     return;
   }
-  // The name of the agent itself may stand there too; what else there is the authority judges.
+  // Whatever else there is the authority judges: the agent itself may be named, in any of its spellings.
   const ordered = order.identifiers.filter(({ type }) => type === 'dns').map(({ value }) => value);
-  requireSame(new Set([...dnsNames.map(plain), ...commonNames.filter((name) => ordered.includes(name))]), ordered);
+  requireSame(new Set([...dnsNames.map(plain), ...commonNames].filter((name) => ordered.includes(name))), ordered);
 };
 
 /** What an approval is for: this order. */
@@ -42,7 +42,7 @@ export const fillOrder = async (world: AcmeWorld, { account, external, address }
     agent: external.agent,
     organizationalUnits: external.organizationalUnits,
     // ACME clients write what they ordered into the request. It stands for the agent, and the certificate has the SPIFFE ID in its place.
-    standIns: values,
+    standIns: [...new Set([external.agent, ...values])],
     wordGivenAt: external.createdAt,
     ...(external.ttlSeconds === undefined ? {} : { ttl: external.ttlSeconds }),
     ...(replaces === undefined ? {} : { replaces }),

@@ -73,8 +73,8 @@ const checkAgent = (identifier: Identifier, agent: string, { agentSuffix }: Name
   return new AcmeProblem('rejectedIdentifier', `${JSON.stringify(value.slice(0, 253))} does not stand for the agent of this account; order ${agentNames(agent, agentSuffix)[0] ?? agent}`, { identifier });
 };
 
-/** What stands for an agent as a DNS name. The short one is what clients read out of its certificate when they renew. */
-export const agentNames = (agent: string, agentSuffix: string): readonly string[] => [`${agent.toLowerCase()}.${agentSuffix}`, agent.toLowerCase()];
+/** What stands for an agent as a DNS name. The short one is also what clients read out of its certificate when they renew. */
+export const agentNames = (agent: string, agentSuffix: string): readonly string[] => [agent.toLowerCase(), `${agent.toLowerCase()}.${agentSuffix}`];
 
 const spelling = (value: string): string | undefined => {
   try {
