@@ -208,14 +208,6 @@ export class RevocationIndex {
     this.#announce(issuerId, 'all');
   }
 
-  /** Forgets a part: whatever only that source knew is unknown from here on. */
-  dropPart(issuerId: IssuerId, part: string): void {
-    const state = this.#issuers.get(issuerId);
-    if (state === undefined || !state.parts.some(({ name }) => name === part)) return;
-    state.parts = state.parts.filter(({ name }) => name !== part);
-    this.#announce(issuerId, 'all');
-  }
-
   /**
    * Builds the list of one issuer from pages in slices of a few milliseconds, then exchanges it.
    * Lookups see the old list until the end; a failing source leaves it in place.

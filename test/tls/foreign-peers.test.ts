@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { TrustAnchor } from '../../src/tls/trust-anchor.ts';
 import type { TrustAnchorOptions } from '../../src/tls/trust-anchor.ts';
 import { TrustStore } from '../../src/tls/trust.ts';
+import { AT, authority, keyNumber, leaf } from '../ca/x509/path/path-fixture.ts';
 import { createTestPki } from '../support/pki.ts';
 import type { TestIdentity } from '../support/pki.ts';
 import { call, credentials, freshIndex, openPort, until } from './port.ts';
@@ -90,5 +91,41 @@ describe('certificates of other authorities', () => {
     const partner = anchor({ name: 'partner', roots: [corp.root.certificate], issuers: 'any' });
     const pinned = new TrustAnchor({ name: 'corp', roots: [corp.issuing.certificate], issuers: [corp.issuing.certificate], identity: { from: 'commonName' }, status: 'required' });
     expect(storeOf(partner, pinned).foreigner(alice().certificate, [corp.issuing.certificate], new Date())).toMatchObject({ ok: true, principal: { id: 'corp/cn:alice' } });
+  });
+});
+
+describe('what a peer sends', () => {
+  it('costs a bounded number of signatures, however many ways its certificates seem to lead', () => {
+    // Four CAs, each certified by each of the others: every order of them is a path that leads nowhere.
+    const selves = Array.from({ length: 4 }, (_, index) => authority(`Mesh ${index}`, { key: keyNumber(index), keyIdentifiers: 'absent' }));
+    const mesh = selves.flatMap((issuer, by) => selves.flatMap((_, of) => (of === by ? [] : [authority(`Mesh ${of}`, { key: keyNumber(of), issuer, keyIdentifiers: 'absent' }).certificate])));
+    const [first = authority('none')] = selves;
+    const hostile = anchor({ issuers: 'any' });
+    const certificate = leaf(first).certificate;
+    const started = performance.now();
+    expect(hostile.accept(certificate, mesh, AT)).toMatchObject({ ok: false, code: 'ERR_PEER_UNTRUSTED', ours: false });
+    // At most 16 signatures, some 2 ms.
+    expect(performance.now() - started).toBeLessThan(1_000);
+    expect(hostile.accept(certificate, mesh.slice(0, 1), AT)).toMatchObject({ ok: false, code: 'ERR_PEER_UNTRUSTED' });
+  });
+
+  it('is asked about first where a responder is to be asked, and what it says counts', async () => {
+    const own = createTestPki('Acme');
+    const fresh = freshIndex(own);
+    const borrowed: string[] = [];
+    const asked: string[] = [];
+    const other = await openPort({
+      pki: own, index: fresh, trust: new TrustStore({ issuing: [own.issuing.certPem], roots: [own.root.certPem], anchors: [anchor()] }),
+      askStatus: async (certificate, issuer) => {
+        asked.push(certificate.serial);
+        await new Promise((resolve) => { setImmediate(resolve); });
+        fresh.replaceIssuer(issuer.issuerId, fresh.newTable(), { freshUntil: Number.POSITIVE_INFINITY, isBorrowed: () => true });
+      },
+      onBorrowedTime: (certificate) => borrowed.push(certificate.serial),
+    });
+    const peer = alice();
+    expect((await call(other, peer)).body).toBe('corp/cn:alice');
+    expect([asked, borrowed]).toEqual([[peer.certificate.serial], [peer.certificate.serial]]);
+    await other.close();
   });
 });
