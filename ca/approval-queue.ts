@@ -45,6 +45,8 @@ export interface Question {
 const final: ReadonlySet<string> = new Set(['ERR_CA_IDENTITY_REVOKED', 'ERR_CA_KEY_REFUSED', 'ERR_CA_KEY_REUSED', 'ERR_CA_PROFILE', 'ERR_CA_NAME', 'ERR_CA_TTL', 'ERR_CA_CSR_CONTENT']);
 const open: readonly RequestState[] = ['pending', 'approved'];
 const maxReasonLength = 500;
+/** How long after an approval a start of the authority looks whether it was issued. */
+const crashMs = 3_600_000;
 
 export class ApprovalQueue {
   readonly #world: ApprovalWorld;
@@ -116,9 +118,15 @@ export class ApprovalQueue {
     if (overdue !== undefined) await store.expireRequests(now, (request) => requestExpired(request, { time: now, actor: 'ca' }));
   }
 
-  /** Issues what was approved and not issued, as after a crash. What cannot be issued now is tried again. */
+  /**
+   * Issues what was approved lately and not issued, as after a crash. What could not be issued for another reason is tried
+   * again when somebody asks for it.
+   */
   async resume(): Promise<void> {
-    for (const request of await this.#world.store.findRequests({ states: ['approved'] })) await this.#complete(request).catch(() => undefined);
+    const since = this.#world.clock.now().getTime() - crashMs;
+    for (const request of await this.#world.store.findRequests({ states: ['approved'] })) {
+      if ((request.decidedAt?.getTime() ?? 0) >= since) await this.#complete(request).catch(() => undefined);
+    }
   }
 
   async #find(credentialHash: string, { csr, spend }: Question): Promise<CertificateRequest | undefined> {
