@@ -62,14 +62,16 @@ const recordOf = async ({ authority }: AcmeWorld, der: Uint8Array): Promise<Cert
 };
 
 /** Answers with who it is, for the audit log. */
-const requireEntitled = async ({ store, clock }: AcmeWorld, request: SignedRequest | AccountRequest, record: CertificateRecord): Promise<string> => {
+const requireEntitled = async ({ authority, store, clock }: AcmeWorld, request: SignedRequest | AccountRequest, record: CertificateRecord): Promise<string> => {
   if (!('account' in request)) {
     if (record.spkiHash === spkiHashOf(request.key.spki)) return 'acme:certificate key';
     throw new AcmeProblem('unauthorized', 'the request is signed with another key than that of the certificate');
   }
   const { account, external } = request;
   const order = await store.orderOfCertificate(record.issuerId, record.serial);
-  if (order?.accountId === account.id || (external?.agent !== undefined && external.agent === record.agent)) return actorOf(account.id);
+  // A server may be named as an agent is; the account of the agent is not for it.
+  const isAgents = external?.agent === record.agent && authority.profiles.get(record.profile)?.kind !== 'server';
+  if (order?.accountId === account.id || isAgents) return actorOf(account.id);
   const names = record.der === undefined ? [] : identifiersOf(record.der);
   for (const identifier of names) {
     if (!(await store.isAuthorized(account.id, identifier, clock.now()))) throw new AcmeProblem('unauthorized', 'the account neither ordered the certificate nor is authorized for all of its names');

@@ -1,6 +1,6 @@
 /** External accounts as operators make and remove them. */
 import { requireWay } from '../asking.ts';
-import { parseDuration } from '../duration.ts';
+import { formatDuration, parseDuration } from '../duration.ts';
 import { CaError } from '../errors.ts';
 import { grantedToAgent } from '../grant.ts';
 import type { Clock, Randomness } from '../ports.ts';
@@ -85,6 +85,8 @@ const agentGrant = ({ authority }: ExternalAccountWorld, agent: string, { organi
   requireWay(profile, 'acme');
   grantedToAgent(authority.trustDomain, agent, organizationalUnits, profile);
   const ttlSeconds = certificateTtl === undefined ? undefined : parseDuration(certificateTtl);
-  if (ttlSeconds !== undefined && ttlSeconds > profile.maxTtlSeconds) throw new CaError('ERR_CA_TTL', `a lifetime of ${certificateTtl ?? ''} is beyond profile ${name}; ask for less`);
+  if (ttlSeconds !== undefined && (ttlSeconds > profile.maxTtlSeconds || ttlSeconds < profile.minTtlSeconds)) {
+    throw new CaError('ERR_CA_TTL', `a lifetime of ${certificateTtl ?? ''} is outside profile ${name}; ask for ${formatDuration(profile.minTtlSeconds)} to ${formatDuration(profile.maxTtlSeconds)}`);
+  }
   return { profile: name, ttlSeconds };
 };

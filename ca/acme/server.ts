@@ -59,7 +59,7 @@ export class AcmeServer {
       nonces: new Nonces(secrets.nonceKey(), { clock, randomness }),
       limits: new RateLimits(clock),
       urls: new AcmeUrls(options.base),
-      validator: new Validator({ network: { timeoutMs: validationDefaults.timeoutMs, ...network, closing }, pausesMs: options.pausesMs ?? validationDefaults.pausesMs, sleep: (ms) => sleep(ms) }),
+      validator: new Validator({ network: { timeoutMs: validationDefaults.timeoutMs, ...network, closing }, pausesMs: options.pausesMs ?? validationDefaults.pausesMs, sleep: (ms) => sleep(ms, undefined, { ref: false }) }),
       background: (work) => this.#background(work),
     };
     this.#resources = resourcesOf(this.#world);

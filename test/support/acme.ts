@@ -140,7 +140,7 @@ export class AcmeClient {
   }
 
   async nonce(): Promise<string> {
-    return (await this.#fixture.request('HEAD', '/acme/new-nonce')).headers.get('replay-nonce') ?? '';
+    return (await this.#fixture.request('HEAD', '/acme/new-nonce', { address: this.address })).headers.get('replay-nonce') ?? '';
   }
 
   /** Signs with the account, or with the key when there is none yet. */

@@ -266,6 +266,15 @@ describe('an order of an agent', () => {
     expect(live).toEqual([first, others.at(-1)]);
   });
 
+  it('is vouched for within what the profile grants', async () => {
+    await expect(acme.externalAccount({ agent: 'a', certificateTtl: '91d' })).rejects.toMatchObject({ code: 'ERR_CA_TTL' });
+    await expect(acme.externalAccount({ agent: 'a', ttl: '31d' })).rejects.toMatchObject({ code: 'ERR_CA_TTL' });
+    await expect(acme.externalAccount({ agent: 'a', profile: 'server' })).rejects.toMatchObject({ code: 'ERR_CA_PROFILE' });
+    await expect(acme.externalAccount({ agent: 'a', profile: 'console-user' })).rejects.toMatchObject({ code: 'ERR_CA_PROFILE' });
+    await expect(acme.externalAccount({ agent: 'a/b' })).rejects.toMatchObject({ code: 'ERR_CA_NAME' });
+    await expect(acme.externalAccount({ agent: 'a', names: ['web.acme.internal'] })).rejects.toMatchObject({ code: 'ERR_CA_NAME' });
+  });
+
   it('ends with the external account, and with the agent', async () => {
     const account = await acme.externalAccount({ agent: 'agent-gone' });
     const client = acme.client();
@@ -308,6 +317,8 @@ describe('revoking', () => {
     expect(await stranger.post('/acme/revoke-cert', payload)).toMatchObject({ status: 403, problem: 'unauthorized' });
     expect((await owner.post('/acme/revoke-cert', { ...payload, reason: 6 })).problem).toBe('badRevocationReason');
     expect((await owner.post('/acme/revoke-cert', { certificate: 'AAAA' })).problem).toBe('malformed');
+    const namesake = await agentClient('old.acme.internal');
+    expect((await namesake.post('/acme/revoke-cert', payload)).problem).toBe('unauthorized');
     const order = await stranger.order('old.acme.internal');
     await prove(stranger, order);
     expect((await stranger.post('/acme/revoke-cert', payload)).status).toBe(200);
