@@ -42,6 +42,8 @@ export class BackupChecker {
   #manifest: Manifest | undefined;
   #file: { readonly path: string; readonly parts: Uint8Array[]; size: number } | undefined;
   #verifierKey = '';
+  /** Parts of one CRL follow each other. */
+  readonly #crl = { numbers: new Map<string, string>(), name: '', parts: [] as Uint8Array[] };
   #log: { readonly entries: Channel<readonly StoredEntry[]>; readonly verdict: Promise<Verification> } | undefined;
 
   async *through(events: AsyncIterable<BackupEvent>): AsyncGenerator<BackupEvent> {
@@ -84,6 +86,7 @@ export class BackupChecker {
       case 'tableEnd':
         this.#tables[event.table.name] = event.rows;
         if (event.table.name === 'audit_entry') await this.#finishLog();
+        if (event.table.name === 'crl_part') this.#finishCrl();
         return;
       case 'directory':
       case 'table':
@@ -124,22 +127,20 @@ export class BackupChecker {
         }
         return;
       }
-      case 'crl_part':
+      case 'crl':
+        // Since CRLs have parts their octets come in the next table; before, they were in the row.
         for (const row of rows) {
-          const [name, content] = [String(row[column('octets')]), row[column('content')]];
-          // Those of a large one are put together only when it is restored.
-          const alone = content instanceof Uint8Array && (name.endsWith(`-${content.length}`) || !name.includes('-'));
-          if (alone) this.#attempt(`crl_part ${name}`, () => { parseCrl(content); });
+          const [number, der] = [String(row[column('crl_number')]), row[column('der')]];
+          if (der instanceof Uint8Array) this.#lookAtCrl(der, number);
+          else this.#crl.numbers.set(scopeOf(row, column), number);
         }
         return;
-      case 'crl':
-        // Of before there were parts.
-        if (column('der') === -1) return;
+      case 'crl_part':
         for (const row of rows) {
-          const der = row[column('der')];
-          this.#attempt(`crl ${String(row[column('crl_number')])}`, () => {
-            if (!(der instanceof Uint8Array) || String(parseCrl(der).crlNumber) !== row[column('crl_number')]) throw new TypeError('is not the CRL of its number');
-          });
+          const name = scopeOf(row, column);
+          if (name !== this.#crl.name) this.#finishCrl();
+          this.#crl.name = name;
+          this.#crl.parts.push(octetsOf(row[column('content')]));
         }
         return;
       case 'audit_head':
@@ -156,6 +157,21 @@ export class BackupChecker {
         // Its cells have the types of their columns, which is all that is known of it here.
         return;
     }
+  }
+
+  #finishCrl(): void {
+    const { name, parts, numbers } = this.#crl;
+    if (parts.length === 0) return;
+    this.#crl.parts = [];
+    this.#lookAtCrl(parts.length === 1 ? (parts[0] ?? new Uint8Array()) : Uint8Array.from(Buffer.concat(parts)), numbers.get(name));
+  }
+
+  /** What stands beside the current one, a delta or its base, has a number of its own. */
+  #lookAtCrl(der: Uint8Array, number: string | undefined): void {
+    this.#attempt(`CRL ${number ?? 'beside the current one'}`, () => {
+      const { crlNumber } = parseCrl(der);
+      if (number !== undefined && String(crlNumber) !== number) throw new TypeError('is not the one of its number');
+    });
   }
 
   async #lookAtEntries(entries: readonly StoredEntry[]): Promise<void> {
@@ -207,5 +223,8 @@ const textListOf = (cell: unknown): void => {
   const value: unknown = JSON.parse(String(cell));
   if (!Array.isArray(value) || !value.every((each) => typeof each === 'string')) throw new TypeError('holds a list that is no list of texts');
 };
+
+/** What names the octets of a CRL, in either table. */
+const scopeOf = (row: Row, column: (name: string) => number): string => ['issuer_id', 'partitions', 'partition', 'octets'].map((name) => String(row[column(name)])).join(' ');
 
 const octetsOf = (cell: unknown): Uint8Array => (cell instanceof Uint8Array ? cell : new Uint8Array());

@@ -96,7 +96,7 @@ const restoreInto = async (draft: string, file: FileHandle, options: RestoreOpti
     const { checkpoint } = await loadStore(storeUrl, { clock: options.clock, schema: manifest.schema }, async (loader) => {
       await restoreRows(loader, events, first, options);
       const [finding] = checker.result.findings;
-      if (finding !== undefined) throw new SallyportError('ERR_BACKUP_CONTENT', `${finding.where} ${finding.message}: sallyport backup verify lists everything; restore another backup`, { facts: { findings: checker.result.findings.map(({ where, message }) => `${where} ${message}`) } });
+      if (finding !== undefined) throw new SallyportError('ERR_BACKUP_CONTENT', `${finding.where} ${finding.message}: sallyport backup verify lists everything; restore another backup`, { facts: { findings: checker.result.findings.slice(0, 10).map(({ where, message }) => `${where} ${message}`) } });
       return loader.finish({
         backupAt, restoredAt, signer, tokens: options.tokens,
         event: (known) => {
