@@ -27,7 +27,7 @@ export const filesIn = (directory: string) =>
     serverKey: join(directory, 'keys', 'server.key.pem'),
     /** While the certificate is exchanged: the key of the one that comes. */
     serverNextKey: join(directory, 'keys', 'server.next.key.pem'),
-    serverProcessLock: join(directory, 'certs', 'server.renewal.lock'),
+    serverRenewalLock: join(directory, 'certs', 'server.renewal.lock'),
     /** Signs what upstreams learn about callers. Made when it is first needed. */
     identityKey: join(directory, 'keys', 'identity.key.pem'),
     /** Seals what comes back. Made when it is first needed. */

@@ -50,7 +50,7 @@ export class ServerCertificate {
   constructor(options: ServerCertificateOptions) {
     this.#options = options;
     this.#jitter = options.jitter ?? Buffer.from(options.randomness.bytes(4)).readUInt32BE() / 0xffff_ffff;
-    this.#lock = new ProcessLock(filesIn(options.directory).serverProcessLock);
+    this.#lock = new ProcessLock(filesIn(options.directory).serverRenewalLock);
   }
 
   /**
