@@ -68,6 +68,11 @@ export class ApprovalQueue {
     });
   }
 
+  /** Whether a request was left with this proof. */
+  async knows(credential: string): Promise<boolean> {
+    return (await this.#world.store.findRequests({ credentialHash: hash('sha256', credential, 'hex'), limit: 1 })).length > 0;
+  }
+
   async list(states: readonly RequestState[] = ['pending']): Promise<readonly CertificateRequest[]> {
     await this.expire();
     return this.#world.store.findRequests({ states });

@@ -615,13 +615,16 @@ export class CertificateAuthority {
       if (!this.trusted('root').some(({ der }) => isTokenFor(parsed, der))) throw new CaError('ERR_TOKEN_INVALID', 'the token was made by another certificate authority; check the address');
       const csr = await provenCsrAside(request.csr);
       checkSubjectKey(csr.spki, { allowed: new Set([...this.profiles.values()].flatMap((profile) => [...profile.keyAlgorithms])), refusedSpkiHashes: this.#refusedKeys });
-      const known = (await store.findToken(parsed.secretHash))?.token;
+      const found = await store.findToken(parsed.secretHash);
+      const known = found?.token;
       const profile = known === undefined ? undefined : this.profiles.get(known.profile);
       if (profile !== undefined) {
         requireWay(profile, request.way ?? 'token');
         if (request.profile !== undefined && request.profile !== profile.name) throw new CaError('ERR_TOKEN_INVALID', `the token is for profile ${profile.name}, not ${request.profile}; ask where that one is issued`);
       }
-      if (known !== undefined && profile?.approval === 'required') return { token: known, csr, waits: true };
+      // Also one that was left while the profile still demanded approval.
+      const waits = profile?.approval === 'required' || (found?.spentAt !== undefined && (await this.#approvals.knows(parsed.secretHash)));
+      if (known !== undefined && waits) return { token: known, csr, waits };
       const spending = await store.spendToken(parsed.secretHash, time, (token) => tokenSpent(token, { time, address }));
       if (spending.outcome === 'spent') return { token: spending.token, csr, waits: false };
       if (spending.outcome === 'alreadySpent') throw new CaError('ERR_TOKEN_SPENT', 'the token was used before; ask the operator for a new one, and who used it');

@@ -53,6 +53,17 @@ describe('a profile that demands approval', () => {
     expect((await authority.request(other)).agent).toBe('agent-2');
   });
 
+  it('is collected although the profile demands no approval any more', async () => {
+    const { authority } = await make();
+    const token = await tokenBy('cli:alice');
+    const csr = newCsr();
+    const id = await left(authority.enroll({ token, csr }));
+    const relaxed = await fixture.reopen({ profiles: { careful: { kind: 'agent' } } });
+    expect(await left(relaxed.enroll({ token, csr }))).toBe(id);
+    const { certificate } = await relaxed.approveRequest(id, { actor: 'cli:bob' });
+    expect((await relaxed.enroll({ token, csr })).serial).toBe(certificate.serial);
+  });
+
   it('is approved by a second person only: not by who made the token, whatever the way he comes', async () => {
     const { authority } = await make();
     const id = await left(authority.enroll({ token: await tokenBy('cli:alice'), csr: newCsr() }));
