@@ -96,7 +96,7 @@ const ca = z.strictObject({
   maxTtl: duration().prefault('90d').describe('Longest lifetime of an agent certificate'),
   serverTtl: duration().prefault('90d').describe('Lifetime of the gateway\'s own certificate'),
   maxLivePerAgent: count(1, 1_000).default(2).describe('Live certificates one agent may hold; two, so that a renewal overlaps'),
-  retireReplaced: z.union([z.literal('never'), duration()]).prefault('1h').describe('How long a certificate that was renewed is good beside its successor, from the first use of that one; then it is revoked as superseded. never: until it expires'),
+  retireReplaced: z.union([z.literal('never'), duration()], { error: 'must be a duration, or never' }).prefault('1h').register(typeNames, { type: 'duration | never' }).describe('How long a certificate that was renewed is good beside its successor, from the first use of that one; then it is revoked as superseded. never: until it expires'),
   crl: crl.prefault({}).describe('Revocation lists'),
   ocsp: z.boolean('must be true or false').default(true).describe('Answer OCSP requests at /ocsp of the public listener, and staple such answers to the gateway\'s own certificate'),
   acme: acme.prefault({}).describe('The ACME server'),
