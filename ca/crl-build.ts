@@ -90,7 +90,7 @@ export class CrlBuild {
   }
 
   /** Text as `CaStore.revokedText` gives it, page by page in order. */
-  add(page: string): void {
+  add(page: Uint8Array): void {
     for (const text = new RevokedText(page); text.next(); ) {
       for (const [partitions, series] of this.#series) series[text.lowestOctet & (partitions - 1)]?.add(text);
     }

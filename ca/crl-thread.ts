@@ -3,30 +3,31 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { CrlBuild } from './crl-build.ts';
 import type { BuiltCrl, CrlBuildOptions, CrlPlan, CrlWorld } from './crl-build.ts';
+import { movable } from './crl-moving.ts';
 import type { CrlWorkerJob, FromCrlWorker, ToCrlWorker } from './crl-worker.ts';
 import { CaError } from './errors.ts';
 import { keyInProcess } from './key-store.ts';
 import type { Signer } from './ports.ts';
 
 /** Some 7,000 entries, and 5 ms of work; a thread takes some 50 to start. */
-const inlineCharacters = 512 * 1024;
+const inlineOctets = 512 * 1024;
 
 export interface CrlBuilding extends CrlBuildOptions {
   readonly signer: Signer;
   /** As `CaStore.revokedText`. */
-  readonly pages: AsyncIterable<string>;
+  readonly pages: AsyncIterable<Uint8Array>;
   readonly gone: CrlWorld['gone'];
 }
 
 export const buildCrls = async ({ signer, pages, gone, ...options }: CrlBuilding): Promise<readonly BuiltCrl[]> => {
   const sign = (tbs: Uint8Array): Promise<Uint8Array> => signer.sign(tbs);
-  const held: string[] = [];
+  const held: Uint8Array[] = [];
   let length = options.plans.reduce((sum, { previous, delta }) => sum + (previous?.length ?? 0) + (delta?.base?.length ?? 0), 0);
   let thread: CrlThread | undefined;
   try {
     for await (const page of pages) {
       length += page.length;
-      if (thread === undefined && length > inlineCharacters) {
+      if (thread === undefined && length > inlineOctets) {
         thread = new CrlThread(await ownedBy({ options, key: keyInProcess(signer) }));
         for (const each of held.splice(0)) thread.add(each);
       }
@@ -96,8 +97,8 @@ class CrlThread {
     this.#built.catch((error: unknown) => { this.#failure = { error }; });
   }
 
-  add(page: string): void {
-    this.#worker.postMessage({ kind: 'page', page } satisfies ToCrlWorker, []);
+  add(page: Uint8Array): void {
+    this.#worker.postMessage({ kind: 'page', page } satisfies ToCrlWorker, [...movable(page)]);
   }
 
   /** Throws when it has failed already. */

@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { KeyObject } from 'node:crypto';
 import { CrlBuild } from './crl-build.ts';
 import type { BuiltCrl, CrlBuildOptions, GoneEntry } from './crl-build.ts';
+import { movable } from './crl-moving.ts';
 import { CodedError } from './errors.ts';
 import type { CaErrorCode, ErrorFacts } from './errors.ts';
 import { signWith } from './x509/algorithm.ts';
@@ -12,7 +13,7 @@ export interface CrlWorkerJob {
   readonly key: KeyObject | undefined;
 }
 
-export type ToCrlWorker = { readonly kind: 'page'; readonly page: string } | { readonly kind: 'end' } | { readonly kind: 'answer'; readonly signature: Uint8Array | undefined };
+export type ToCrlWorker = { readonly kind: 'page'; readonly page: Uint8Array } | { readonly kind: 'end' } | { readonly kind: 'answer'; readonly signature: Uint8Array | undefined };
 
 export type FromCrlWorker =
   | { readonly kind: 'sign'; readonly tbs: Uint8Array }
@@ -65,9 +66,4 @@ if (port !== null) {
   } catch (error) {
     failed(error);
   }
-}
-
-/** Only a buffer that nothing else has a view of may be moved; short ones share theirs. */
-function movable(bytes: Uint8Array): readonly ArrayBuffer[] {
-  return bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength ? [bytes.buffer] : [];
 }

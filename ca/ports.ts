@@ -384,11 +384,11 @@ export interface CaStore {
   revokedSerials(issuerId: IssuerId, options?: { pageSize?: number }): AsyncIterable<readonly RevokedSerial[]>;
 
   /**
-   * The same for building CRLs, as text, which passes between threads at little cost:
+   * The same for building CRLs, as octets of a text, which the reader may move to another thread:
    * `serial,revokedAt,reason,notAfter;` for each, times in whole seconds since 1970. Only those whose
    * serial ends in one of `endings` (lower-case hex, all of one length), when given.
    */
-  revokedText(issuerId: IssuerId, options?: { pageSize?: number; endings?: readonly string[] }): AsyncIterable<string>;
+  revokedText(issuerId: IssuerId, options?: { pageSize?: number; endings?: readonly string[] }): AsyncIterable<Uint8Array>;
 
   /** Certificate first accepted by a gateway. Idempotent. The first time of one that replaces another makes a succession. */
   markSeen(key: { issuerId: IssuerId; serial: SerialHex }, at: Date): Promise<void>;

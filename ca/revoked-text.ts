@@ -17,8 +17,8 @@ export class RevokedText {
   readonly #text: Uint8Array;
   #at = 0;
 
-  constructor(page: string) {
-    this.#text = Buffer.from(page, 'latin1');
+  constructor(page: Uint8Array) {
+    this.#text = page;
   }
 
   get lowestOctet(): number {

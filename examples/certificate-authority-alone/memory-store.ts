@@ -112,11 +112,12 @@ export function createMemoryStore(): CaStore & { readonly events: readonly Audit
     async *revokedText(issuerId, { endings = [] } = {}) {
       const all = await find({ issuerId, states: ['revoked'], limit: certificates.size });
       const seconds = (date: Date | undefined): number => Math.floor((date?.getTime() ?? 0) / 1_000);
-      yield all
+      const text = all
         .filter(({ serial }) => endings.length === 0 || endings.some((ending) => serial.endsWith(ending)))
         .toSorted((a, b) => (a.serial < b.serial ? -1 : 1))
         .map(({ serial, revokedAt, revocationReason, notAfter }) => `${serial},${seconds(revokedAt)},${revocationReason ?? 'unspecified'},${seconds(notAfter)};`)
         .join('');
+      yield new TextEncoder().encode(text);
     },
     crlStates: async (issuerId, scope) =>
       [...crls.values()]

@@ -160,15 +160,15 @@ export async function* revokedText(
   reading: Reading,
   kind: StoreKind,
   { issuerId, pageSize = textPageSize, endings = [] }: { readonly issuerId: IssuerId; readonly pageSize?: number | undefined; readonly endings?: readonly string[] | undefined },
-): AsyncGenerator<string> {
+): AsyncGenerator<Uint8Array> {
   const digits = endings[0]?.length ?? 0;
   const entry = sql`serial || ',' || (revoked_at / 1000) || ',' || revocation_reason || ',' || (not_after / 1000) || ';'`;
-  const together = kind === 'sqlite' ? sql`group_concat(${entry}, '')` : sql`string_agg(${entry}, '' ORDER BY serial)`;
+  const together = kind === 'sqlite' ? sql`CAST(group_concat(${entry}, '') AS BLOB)` : sql`string_agg(${entry}, '' ORDER BY serial)`;
   const ending = kind === 'sqlite' ? sql`substr(serial, ${sql.lit(-digits)})` : sql`right(serial, ${sql.lit(digits)})`;
   const chosen = digits === 0 || endings.length > mostEndings ? sql`` : sql`AND ${ending} IN (${sql.join([...endings])})`;
   const page = (after: string) =>
     reading(async (db) => {
-      const { rows } = await sql<{ readonly page: string | null; readonly last: string | null; readonly count: number }>`
+      const { rows } = await sql<{ readonly page: string | Uint8Array | null; readonly last: string | null; readonly count: number }>`
         SELECT ${together} AS page, max(serial) AS last, count(*) AS count FROM (
           SELECT serial, revoked_at, revocation_reason, not_after FROM certificate
           WHERE issuer_id = ${issuerId} AND state = 'revoked' AND serial > ${after} ${chosen} ORDER BY serial LIMIT ${sql.lit(pageSize)}) AS page`.execute(db);
@@ -185,7 +185,7 @@ export async function* revokedText(
       next.catch(() => undefined);
     }
     await turn();
-    yield read.page;
+    yield typeof read.page === 'string' ? Buffer.from(read.page, 'latin1') : read.page;
     if (ended) return;
   }
 }

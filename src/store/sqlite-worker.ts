@@ -55,6 +55,10 @@ class CachedConnection {
   }
 }
 
+/** Moved rather than copied: what this thread has read is nobody else's. */
+const largeBuffers = (results: readonly { readonly rows: readonly unknown[] }[]): ArrayBuffer[] =>
+  results.flatMap(({ rows }) => rows.length === 1 ? Object.values(rows[0] as object) : []).flatMap((value: unknown) => (value instanceof Uint8Array && value.byteLength > 65_536 && value.buffer instanceof ArrayBuffer && value.byteLength === value.buffer.byteLength ? [value.buffer] : []));
+
 const failure = (error: unknown): { message: string; errcode: number } => ({
   message: error instanceof Error ? error.message : String(error),
   errcode: error instanceof Error && 'errcode' in error && typeof error.errcode === 'number' ? error.errcode : 0,
@@ -85,7 +89,7 @@ if (connections !== undefined) {
     const results: { rows: unknown[]; changes: number }[] = [];
     try {
       for (const { sql, parameters } of request.statements) results.push(connections[request.connection].run(sql, parameters));
-      port.postMessage({ id: request.id, results } satisfies SqliteResponse);
+      port.postMessage({ id: request.id, results } satisfies SqliteResponse, largeBuffers(results));
     } catch (error) {
       port.postMessage({ id: request.id, failure: failure(error) } satisfies SqliteResponse);
     }

@@ -252,7 +252,7 @@ describe('a CRL too large for the event loop', () => {
     ...store,
     async *revokedText(issuerId, options) {
       yield* store.revokedText(issuerId, options);
-      for (let from = 0; from < known.left; from += 1_000) yield Array.from({ length: Math.min(1_000, known.left - from) }, (_, at) => entry(from + at)).join('');
+      for (let from = 0; from < known.left; from += 1_000) yield Buffer.from(Array.from({ length: Math.min(1_000, known.left - from) }, (_, at) => entry(from + at)).join(''));
     },
   });
 

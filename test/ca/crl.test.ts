@@ -95,7 +95,7 @@ describe('publishing', () => {
     const wrap = (store: CaStore): CaStore => ({
       ...store,
       async *revokedText(issuerId, options) {
-        for await (const page of store.revokedText(issuerId, options)) yield page.split(/(?<=;)/).filter((entry) => !entry.startsWith(`${forgotten},`)).join('');
+        for await (const page of store.revokedText(issuerId, options)) yield Buffer.from(Buffer.from(page).toString('latin1').split(/(?<=;)/).filter((entry) => !entry.startsWith(`${forgotten},`)).join(''));
       },
     });
     const fixture = await create({ wrap, onBackgroundError: () => undefined });

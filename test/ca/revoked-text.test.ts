@@ -11,7 +11,7 @@ const entry = fc.record({
 });
 const read = (page: string): readonly object[] => {
   const entries: object[] = [];
-  for (const text = new RevokedText(page); text.next(); ) {
+  for (const text = new RevokedText(Buffer.from(page)); text.next(); ) {
     const { revokedAt, reason, notAfter } = text;
     entries.push({ serial: Buffer.from(text.serial).toString('hex'), revokedAt, reason, notAfter });
   }

@@ -637,9 +637,9 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
 const signer = createCheckpointSigner({ origin: 'acme/audit', privateKey: generateKeyPairSync('ed25519').privateKey });
 
 /** Octets compare equal whether they are a Buffer or a Uint8Array. */
-const collected = async (pages: AsyncIterable<string>): Promise<readonly string[]> => {
+const collected = async (pages: AsyncIterable<Uint8Array>): Promise<readonly string[]> => {
   const all: string[] = [];
-  for await (const page of pages) all.push(page);
+  for await (const page of pages) all.push(Buffer.from(page).toString('latin1'));
   return all;
 };
 
