@@ -40,7 +40,7 @@ export const tokenCaKey = async (uri: string, algorithm: KeyAlgorithm, options: 
 };
 
 /** A signer that is opened by its program alone: nothing is kept of it. */
-export const foreignCaKey = (signer: Signer): CaKey => ({
+export const caKeyOfSigner = (signer: Signer): CaKey => ({
   signer,
   text: () => Promise.reject(new CaError('ERR_KEY_UNREADABLE', 'a key that this process only has a signer of cannot be kept in a file; open the hierarchy with CertificateAuthority.open')),
 });

@@ -28,6 +28,9 @@ export type { CrossCertificate, Hierarchy, Issuer, IssuerRole, IssuerStatus } fr
 export { builtinProfiles, createProfile, createProfiles, issuanceWays, keyAlgorithms } from './profile.ts';
 export type { ActivateOptions, PrepareRequest, RetireOptions } from './rotation.ts';
 export type { Profile, ProfileConfig, ProfileKind } from './profile.ts';
+export { caKeyOfSigner } from './ca-key.ts';
+export type { CaKey } from './ca-key.ts';
+export { parseCertificate } from './x509/certificate.ts';
 export { exportPrivateKey, generatePrivateKey, parsePrivateKey, readPrivateKey, signerOf, writePrivateKey } from './key-store.ts';
 export type { WriteKeyOptions } from './key-store.ts';
 export { formatDuration, parseDuration } from './duration.ts';

@@ -15,7 +15,7 @@ it('finds the package built, as the examples import it by its name', () => {
 });
 
 it('has a story for every way in', () => {
-  expect(stories).toEqual(['agent-with-identity-fetch', 'certificate-authority-alone', 'express-app', 'fastify-app', 'hono-app', 'in-process-sdk-v1', 'in-process-sdk-v2', 'protect-a-fetch-handler', 'protect-your-own-server']);
+  expect(stories).toEqual(['agent-with-identity-fetch', 'certificate-authority-alone', 'express-app', 'fastify-app', 'hono-app', 'in-process-sdk-v1', 'in-process-sdk-v2', 'keys-in-a-kms', 'protect-a-fetch-handler', 'protect-your-own-server']);
 });
 
 it.concurrent.each(stories.map((story) => [story]))('%s does what it says and leaves nothing behind', { timeout: 60_000 }, async (story) => {

@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { encodePem } from '../../ca/x509/pem.ts';
 import { createGateway } from '../../src/app/create-gateway.ts';
 import type { RunningGateway } from '../../src/app/create-gateway.ts';
 import { createLogger } from '../../src/app/log.ts';
@@ -73,6 +74,10 @@ describe('an issuing CA from elsewhere', { timeout: 30_000 }, () => {
     await writeFile(place.path('policy.crl'), policy.crl(7, [{ serial: agents.certificate.serial, revokedAt: new Date(Date.now() - 60_000), reason: 'cACompromise' }]));
     const imported = await place.json('ca', 'import-crl', 'policy.crl', '--dir', 'port');
     expect(imported).toMatchObject({ imported: [{ issuer: 'CN=Enterprise Policy CA,DC=example', ca: null, crlNumber: '7', revoked: [{ serial: agents.certificate.serial, reason: 'cACompromise' }] }] });
+    await writeFile(place.path('root.crl'), root.crl(3));
+    await place.json('ca', 'import-crl', 'root.crl', '--dir', 'port');
+    const handedOn = await fetch(`${gateway.publicUrl ?? ''}/crl/root.crl`);
+    expect([handedOn.status, encodePem('X509 CRL', new Uint8Array(await handedOn.arrayBuffer()))]).toEqual([200, await readFile(place.path('root.crl'), 'utf8')]);
     await expect.poll(async () => (await call('agent-7')).body, { timeout: 10_000 }).toContain('ERR_PEER_REVOKED');
   });
 
