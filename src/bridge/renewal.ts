@@ -146,8 +146,9 @@ export class Renewal {
     if (this.#notBefore - now > longestRetryMs) this.#notBefore = now;
     if (now < this.#notBefore) return this.#notBefore - now;
     const { timeoutMs = 15_000, gateway, key } = this.#options;
-    const remaining = (identity: Identity): void => void (this.#remainingMs = Math.max(0, identity.notAfter.getTime() - now));
-    remaining(await loadIdentity(this.#options.directory, this.#options));
+    const { notAfter } = await loadIdentity(this.#options.directory, this.#options);
+    // What has ended already is in no hurry, and an enrollment port that is away is not to be asked four times a second.
+    this.#remainingMs = notAfter.getTime() > now ? notAfter.getTime() - now : Number.MAX_SAFE_INTEGER;
     const look = await renewWhenDue({ ...this.#options, gateway, key, timeoutMs, store: this.#store, clock: this.#clock, jitter: this.#jitter, force: false });
     await this.#options.onLook?.(look);
     switch (look.outcome) {

@@ -153,6 +153,15 @@ describe('when a certificate is renewed', () => {
     expect([asked, notices]).toEqual([[], []]);
   });
 
+  it('asks for what has ended with the same patience as ever while nobody answers', async () => {
+    now = end + 1;
+    await writeIdentity(directory, pki, agent, { renewal: 'https://localhost:9/renew' });
+    const keeper = renewal();
+    expect(await keeper.look()).toBe(10_000);
+    now += 10_000;
+    expect(await keeper.look()).toBe(20_000);
+  });
+
   it('says nothing of a renewal where there is no identity, and goes on once there is one', async () => {
     await rm(directory, { recursive: true });
     now = due;
