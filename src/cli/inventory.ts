@@ -1,18 +1,22 @@
 /** `sallyport inventory`: every certificate there is, and how it stands. */
 import { Option } from 'commander';
+import type { z } from 'zod';
 import type { CertificateQuery, CertificateRecord } from '../../ca/ports.ts';
 import { openForReading } from '../app/deployment.ts';
 import { parseDuration } from '../config/duration.ts';
+import { certificate, page } from '../api/schemas.ts';
 import type { Store } from '../store/store.ts';
 import { common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatTable } from './output.ts';
+import { remoteOf, remoteOptions } from './remote.ts';
+import type { RemoteAuthority, RemoteOptions } from './remote.ts';
 
 export type CertificateStatus = 'live' | 'expired' | 'held' | 'revoked' | 'unknownIssued' | 'intent';
 
 const statuses: readonly CertificateStatus[] = ['live', 'expired', 'held', 'revoked', 'unknownIssued', 'intent'];
 
-interface InventoryOptions {
+interface InventoryOptions extends RemoteOptions {
   readonly status?: CertificateStatus;
   readonly expiring?: string;
   readonly ou?: string;
@@ -21,22 +25,31 @@ interface InventoryOptions {
 }
 
 export const registerInventory: RegisterCommand = (program, cli) => {
-  const command = program
+  const command = remoteOptions(program
     .command('inventory')
     .description('list certificates')
     .addOption(new Option('--status <status>', 'only those').choices(statuses))
     .option('--expiring <duration>', 'only live ones that expire within this time, such as 30d')
     .option('--ou <unit>', 'only those with this organizational unit')
     .option('--agent <name>', 'only those of this agent')
-    .addOption(new Option('--format <format>', 'how to print (default: table)').choices(['table', 'json', 'csv']));
-  common(command, ['sallyport inventory', 'sallyport inventory --status live --expiring 7d', 'sallyport inventory --ou analytics --format csv > analytics.csv', 'sallyport inventory --json']);
+    .addOption(new Option('--format <format>', 'how to print (default: table)').choices(['table', 'json', 'csv'])));
+  common(command, ['sallyport inventory', 'sallyport inventory --status live --expiring 7d', 'sallyport inventory --ou analytics --format csv > analytics.csv', 'sallyport inventory --json', 'sallyport inventory --server https://mcp.acme.internal:8444 --identity ./pki-admin']);
   command.action(cli.action<InventoryOptions>(inventory));
 };
 
 async function inventory(call: Call<InventoryOptions>): Promise<void> {
-  const { io, options, output, directory } = call;
+  const { io, options, directory } = call;
   const within = options.expiring === undefined ? undefined : parseDuration(options.expiring);
   if (options.expiring !== undefined && within === undefined) throw usage(`${options.expiring} is not a duration: write 30d or 12h`);
+  const remote = remoteOf(io, options);
+  if (remote !== undefined) {
+    try {
+      print(call, await remoteRows(remote, options, within === undefined ? undefined : new Date(io.clock.now().getTime() + within)));
+    } finally {
+      remote.close();
+    }
+    return;
+  }
   const { store, close } = await openForReading(directory, io.clock);
   try {
     const now = io.clock.now();
@@ -44,13 +57,42 @@ async function inventory(call: Call<InventoryOptions>): Promise<void> {
     const rows = (await all(store, query))
       .map((record) => rowOf(record, now))
       .filter(({ status }) => (options.status === undefined || status === options.status) && (within === undefined || status === 'live'));
-    const format = output.json ? 'json' : (options.format ?? 'table');
-    if (format === 'json') output.line(JSON.stringify(rows, undefined, 2));
-    else output.line(format === 'csv' ? csv(rows) : table(rows, now));
+    print(call, rows);
   } finally {
     await close();
   }
 }
+
+function print({ io, options, output }: Call<InventoryOptions>, rows: readonly Row[]): void {
+  const format = output.json ? 'json' : (options.format ?? 'table');
+  if (format === 'json') output.line(JSON.stringify(rows, undefined, 2));
+  else output.line(format === 'csv' ? csv(rows) : table(rows, io.clock.now()));
+}
+
+async function remoteRows(remote: RemoteAuthority, { status, ou, agent }: InventoryOptions, expiresBefore: Date | undefined): Promise<readonly Row[]> {
+  if (status !== undefined && status !== 'live' && expiresBefore !== undefined) return [];
+  const wanted = expiresBefore === undefined ? status : 'live';
+  const query = {
+    limit: '500',
+    ...(wanted === undefined ? {} : { status: wanted }),
+    ...(ou === undefined ? {} : { organizationalUnit: ou }),
+    ...(agent === undefined ? {} : { agent }),
+    ...(expiresBefore === undefined ? {} : { expiresBefore: expiresBefore.toISOString() }),
+  };
+  const rows: Row[] = [];
+  for (let cursor: string | null = ''; cursor !== null; ) {
+    const { items, next }: z.output<typeof certificates> = await remote.call('GET', '/certificates', { answer: certificates, query: { ...query, ...(cursor === '' ? {} : { cursor }) } });
+    for (const { spkiHash: _key, createdAt: _created, notBefore, notAfter, revokedAt, firstSeenAt, ...item } of items) {
+      rows.push({ ...item, notBefore: new Date(notBefore), notAfter: new Date(notAfter), revokedAt: dateOf(revokedAt), firstSeenAt: dateOf(firstSeenAt) });
+    }
+    cursor = next;
+  }
+  return rows;
+}
+
+const certificates = page(certificate);
+
+const dateOf = (text: string | null): Date | null => (text === null ? null : new Date(text));
 
 async function all(store: Store, query: CertificateQuery): Promise<readonly CertificateRecord[]> {
   const pageSize = 1_000;

@@ -2,6 +2,7 @@
 import { Option } from 'commander';
 import { revocationReasons } from '../../ca/index.ts';
 import type { CertificateRecord, RevocationPreview, RevocationReason, RevokeSelector } from '../../ca/index.ts';
+import { revocation } from '../api/schemas.ts';
 import { openDeployment } from '../app/deployment.ts';
 import type { ExitCode } from '../errors.ts';
 import { waitUntilApplied } from '../store/changes.ts';
@@ -12,8 +13,10 @@ import { common, passphraseOption, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatTable, printable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
+import { remoteOf, remoteOptions } from './remote.ts';
+import type { RemoteAuthority, RemoteOptions } from './remote.ts';
 
-interface RevokeOptions extends SelectionOptions {
+interface RevokeOptions extends SelectionOptions, RemoteOptions {
   readonly reason: RevocationReason;
   readonly yes?: boolean;
 }
@@ -33,8 +36,10 @@ export const registerRevoke: RegisterCommand = (program, cli) => {
     .addOption(new Option('--reason <reason>', 'as in RFC 5280; certificateHold can be taken back with sallyport release').choices(revocationReasons).default('unspecified'))
     .option('--yes', 'revoke more than one, other than those of one agent, instead of showing them')
     .addOption(passphraseOption());
+  remoteOptions(command);
   common(command, [
     'sallyport revoke agent-7 --reason keyCompromise',
+    'sallyport revoke agent-7 --reason keyCompromise --server https://mcp.acme.internal:8444 --identity ./pki-admin',
     'sallyport revoke agent-7 --reason certificateHold',
     'sallyport revoke --serial 4a3f…',
     'sallyport revoke --ou analytics --issued-before 2026-11-01 --reason superseded --yes',
@@ -48,6 +53,8 @@ async function revoke(call: Call<RevokeOptions>): Promise<ExitCode> {
   const { reason } = options;
   const given = await selectorOf(call);
   if (Object.keys(given).length === 0) throw usage('say what to revoke: NAME, --serial HEX, or one of the other options; see --help');
+  const remote = remoteOf(io, options);
+  if (remote !== undefined) return revokeRemotely(call, remote, given);
   const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
   try {
     const { authority, store } = deployment;
@@ -92,12 +99,34 @@ async function revoke(call: Call<RevokeOptions>): Promise<ExitCode> {
   }
 }
 
+/** What is one identity and what must be confirmed is decided at the far end, by the same rules. */
+async function revokeRemotely(call: Call<RevokeOptions>, remote: RemoteAuthority, { issuedFrom, issuedBefore, ...selector }: RevokeSelector & { readonly issuer?: string }): Promise<ExitCode> {
+  const { options: { reason, yes }, output } = call;
+  try {
+    const body = { ...selector, ...(issuedFrom === undefined ? {} : { issuedFrom: issuedFrom.toISOString() }), ...(issuedBefore === undefined ? {} : { issuedBefore: issuedBefore.toISOString() }), reason, confirm: yes === true };
+    const { dryRun, count, certificates, alreadyRevoked, gateways, missing } = await remote.call('POST', '/revocations', { answer: revocation, body });
+    const told = certificates.map(({ agent, serial, thumbprint, subject, notAfter, revokedAt, revocationReason }) => ({ agent, serial, thumbprint, subject, notAfter, revokedAt, reason: revocationReason }));
+    const names = certificates.slice(0, shown).map(({ agent, serial }) => `${agent}, serial ${serial}`);
+    const rest = count > shown ? [`and ${count - shown} more: ${count} in all`] : [];
+    if (dryRun) {
+      const command = commandOf(call);
+      output.result({ dryRun, reason, wouldRevoke: told, alreadyRevoked, command }, () => [...names, ...rest, `nothing was revoked yet: ${count} would be (${reason}). To do it:`, `  ${command}`].join('\n'));
+      return 3;
+    }
+    output.result({ reason, revoked: told, alreadyRevoked, gateways, missing }, () => [...names.map((name) => `revoked ${name} (${reason})`), ...rest, ...gateways.map(({ node, connectionsCut }) => `  ${node} cut ${connectionsCut === 1 ? '1 connection' : `${connectionsCut} connections`}`)].join('\n'));
+    if (missing.length > 0) output.warn(`${missing.map(({ node }) => node).join(', ')} has not confirmed: the revocation is recorded and will reach it; look at its log, or stop it`);
+    return 0;
+  } finally {
+    remote.close();
+  }
+}
+
 /** Named by itself. That an agent has a second certificate while it renews must not hold up its revocation. */
 const isOneIdentity = (selector: RevokeSelector): boolean => Object.keys(selector).length === 1 && (selector.agent !== undefined || selector.serial !== undefined || selector.thumbprint !== undefined);
 
 /** The same again, this time for good. */
 function commandOf({ args, options }: Call<RevokeOptions>): string {
-  const flags = { serial: options.serial, thumbprint: options.thumbprint, ou: options.ou, key: options.key, issuer: options.issuer, profile: options.profile, 'issued-after': options.issuedAfter, 'issued-before': options.issuedBefore, reason: options.reason, 'passphrase-file': options.passphraseFile, dir: options.dir };
+  const flags = { serial: options.serial, thumbprint: options.thumbprint, ou: options.ou, key: options.key, issuer: options.issuer, profile: options.profile, 'issued-after': options.issuedAfter, 'issued-before': options.issuedBefore, reason: options.reason, 'passphrase-file': options.passphraseFile, dir: options.dir, server: options.server, identity: options.identity };
   const words = ['sallyport', 'revoke', ...(typeof args[0] === 'string' ? [args[0]] : [])];
   for (const [flag, value] of Object.entries(flags)) if (value !== undefined) words.push(`--${flag}`, value);
   return [...words, '--yes'].map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${printable(word).replaceAll("'", String.raw`'\''`)}'`)).join(' ');

@@ -55,6 +55,17 @@ it.skipIf(absent.length > 0)(`answers what docs/api.md asks${absent.length > 0 ?
   const caller = commands.find((command) => command.endsWith('/caller')) ?? '';
   expect(JSON.parse(await run(caller.replaceAll('pki-admin/', 'nobody/')))).toMatchObject({ status: 403, code: 'ERR_API_DENIED' });
   expect(JSON.parse(await run(caller.replace(/--cert \S+ --key \S+ /, '')))).toMatchObject({ error: { code: 'ERR_PEER_NO_CERTIFICATE' } });
+
+  await port.issue('other', '--ou', 'analytics');
+  const remotely = ['--server', gateway.enrollUrl ?? '', '--identity', 'pki-admin'];
+  expect(await port.place.json('inventory', '--agent', 'nobody', ...remotely)).toEqual(await port.place.json('inventory', '--agent', 'nobody'));
+  expect((await port.place.run('revoke', '--ou', 'analytics', '--issued-before', '2100-01-01', ...remotely)).code).toBe(3);
+  const revoked = await port.place.run('revoke', 'nobody', '--reason', 'superseded', ...remotely);
+  expect(revoked).toMatchObject({ code: 0, stdout: expect.stringMatching(/^revoked nobody, serial [0-9a-f]+ \(superseded\)\n {2}\S+ cut \d connections?\n$/) as string });
+  expect(await port.place.run('revoke', 'nobody', ...remotely)).toMatchObject({ code: 1, stderr: expect.stringContaining('error ERR_CA_ALREADY_REVOKED: ') as string });
+  expect(await port.place.run('inventory', '--identity', 'pki-admin')).toMatchObject({ code: 2 });
+  expect(await port.place.run('inventory', ...remotely.with(3, 'other'))).toMatchObject({ code: 3, stderr: expect.stringContaining('ERR_API_DENIED') as string });
+
   await port.place.json('revoke', 'pki-admin');
   expect(JSON.parse(await run(caller))).toMatchObject({ error: { code: 'ERR_PEER_REVOKED' } });
 });
