@@ -1,67 +1,30 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createPublicKey } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
 import { recordAuthorities } from './adoption.ts';
-import { ApprovalQueue } from './approval-queue.ts';
-import { grantedBy, questionOf, requireWay, termsOf, ttlOf } from './asking.ts';
 import type { AuthorityOptions, CreateAuthorityOptions, LoadAuthorityOptions } from './authority-options.ts';
+import { Certification } from './certification.ts';
 import { CrlSchedule } from './crl-schedule.ts';
-import type { IssuerSeries } from './crl-series.ts';
-import { checkCsrContent, provenCsr, provenCsrAside, withStandIns } from './csr-content.ts';
 import type { CrlPublisher } from './crl.ts';
-import type { IssuanceWorld } from './durable-issuance.ts';
 import { parseDuration } from './duration.ts';
-import { createTokenText, isTokenFor, parseToken } from './enrollment.ts';
 import { CaError } from './errors.ts';
-import { certificateRefused, certificateUnknownIssued, renewalLate, tokenCreated, tokenDeleted, tokenRefused, tokenSpent } from './events.ts';
-import { grantedToAgent, grantedToServer } from './grant.ts';
-import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
+import { certificateUnknownIssued } from './events.ts';
 import { HierarchyKeeper } from './hierarchy-keeper.ts';
 import type { HierarchyFollower } from './hierarchy-keeper.ts';
+import { createHierarchy, loadHierarchy, publishedAt } from './hierarchy.ts';
 import { IssuerServices } from './issuer-services.ts';
-import { isTrusted, issuerIn, pathAbove, rootsPem, trustedOf } from './issuer.ts';
+import { issuerIn, pathAbove, rootsPem, trustedOf } from './issuer.ts';
 import type { CrossCertificate, Hierarchy, Issuer, IssuerRole } from './issuer.ts';
-import { validityOf } from './issuance.ts';
-import type { Granted } from './issuance.ts';
-import { checkSubjectKey } from './key-policy.ts';
-import { generatePrivateKey } from './key-store.ts';
-import { KeyedLock } from './keyed-lock.ts';
-import { lateness } from './late-renewal.ts';
 import type { OcspResponders } from './ocsp-responders.ts';
-import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, IssuanceWay, KeyAlgorithm, ListedToken, RequestState, SerialHex, TokenQuery } from './ports.ts';
-import { answerOf, fillOrder } from './order.ts';
-import type { Order } from './order.ts';
-import { ocspProfile, profilesOfAuthority } from './profile.ts';
+import type { CertificateQuery, CertificateRecord, CertificateRequest, CrlRecord, CrlScope, CrlState, EnrollmentToken, IssuerId, ListedToken, RequestState, SerialHex, TokenQuery } from './ports.ts';
 import type { Profile } from './profile.ts';
-import type {
-  ApprovedRequest,
-  CertificateKey,
-  CreatedToken,
-  EnrollRequest,
-  IssuedCertificate,
-  IssuerName,
-  IssueRequest,
-  IssueServerRequest,
-  ReleaseResult,
-  ReleaseSelector,
-  RenewRequest,
-  RevocationPreview,
-  RevokeOptions,
-  RevokeResult,
-  RevokeSelector,
-  TokenRequest,
-} from './requests.ts';
-import { activate, prepare, retire } from './rotation.ts';
-import type { ActivateOptions, PrepareRequest, RetireOptions, Step } from './rotation.ts';
 import { releaseSelected } from './release.ts';
+import type { ApprovedRequest, CertificateKey, CreatedToken, EnrollRequest, IssuedCertificate, IssuerName, IssueRequest, IssueServerRequest, ReleaseResult, ReleaseSelector, RenewRequest, RevocationPreview, RevokeOptions, RevokeResult, RevokeSelector, TokenRequest } from './requests.ts';
 import { Retirement } from './retirement.ts';
 import { previewRevocation, revokeSelected } from './revocation.ts';
-import { checkAgentName, checkOrganizationalUnits, checkTrustDomain } from './subject-rules.ts';
-import { spkiOf } from './x509/algorithm.ts';
-import { parseCertificate } from './x509/certificate.ts';
+import { activate, prepare, retire } from './rotation.ts';
+import type { ActivateOptions, PrepareRequest, RetireOptions, Step } from './rotation.ts';
+import { checkTrustDomain } from './subject-rules.ts';
+import { TokenDesk } from './token-desk.ts';
 import type { Certificate } from './x509/certificate.ts';
-import type { Csr } from './x509/csr.ts';
-import { generateSerial, serialToHex } from './x509/serial.ts';
 
 /**
  * Issues, renews and revokes certificates and publishes CRLs. Whatever a method answers is on disk,
@@ -73,23 +36,19 @@ export class CertificateAuthority {
   /** Answers OCSP requests about what issuing CAs issued; undefined when that is not wanted. */
   readonly ocsp: OcspResponders | undefined;
   readonly #options: AuthorityOptions;
-  readonly #issuance: IssuanceWorld;
   readonly #services: IssuerServices;
   readonly #schedule: CrlSchedule;
-  readonly #approvals: ApprovalQueue;
+  readonly #certification: Certification;
+  readonly #tokens: TokenDesk;
   readonly #retirement: Retirement;
-  readonly #maxLive: number;
   readonly #keeper: HierarchyKeeper;
-  #refusedKeys: ReadonlySet<string>;
 
   private constructor(hierarchy: Hierarchy, options: AuthorityOptions) {
     const { store, clock } = options;
-    this.#refusedKeys = refusedKeys(hierarchy, options);
     this.#keeper = new HierarchyKeeper({
       ...options,
       hierarchy,
       onAdopted: (next) => {
-        this.#refusedKeys = refusedKeys(next, options);
         for (const name of this.#services.follow(next)) this.#schedule.request(name);
       },
     });
@@ -97,12 +56,15 @@ export class CertificateAuthority {
     // Refuses an unusable address now rather than at the first certificate.
     publishedAt(options.publicUrl, hierarchy.issuing);
     this.#options = options;
-    this.#issuance = { store, clock, locks: new KeyedLock(), audited: new WeakSet() };
-    this.profiles = profilesOfAuthority(options);
-    this.#approvals = this.#createApprovals();
-    this.#maxLive = options.maxLivePerAgent ?? 2;
-    if (!Number.isInteger(this.#maxLive) || this.#maxLive < 1) throw new CaError('ERR_CA_LIMIT', 'maxLivePerAgent must be a whole number from 1');
-    this.#services = new IssuerServices({ ...options, certifyResponder: (issuer, spki) => this.#certifyResponder(issuer, spki) });
+    this.#certification = new Certification({
+      options,
+      hierarchy: () => this.hierarchy,
+      seriesOf: (name) => this.#services.series.get(name),
+      ocsp: () => this.ocsp !== undefined,
+    });
+    this.profiles = this.#certification.profiles;
+    this.#tokens = new TokenDesk({ options, certification: this.#certification, hierarchy: () => this.hierarchy });
+    this.#services = new IssuerServices({ ...options, certifyResponder: (issuer, spki) => this.#certification.certifyResponder(issuer, spki) });
     this.#services.follow(hierarchy);
     this.ocsp = this.#services.ocsp;
     this.#retirement = new Retirement({
@@ -239,52 +201,12 @@ export class CertificateAuthority {
 
   /** Certifies an agent on an operator's word. */
   async issue(request: IssueRequest): Promise<IssuedCertificate> {
-    const actor = request.actor ?? 'ca';
-    return this.#auditing(request.agent, { actor }, async () => {
-      const profile = this.#agentProfile(request.profile);
-      requireWay(profile, request.way ?? 'operator');
-      const asked = { organizationalUnits: request.organizationalUnits ?? [], email: request.email };
-      const granted = grantedToAgent(this.trustDomain, request.agent, asked, profile);
-      if (profile.approval === 'required') {
-        return this.#approvals.ask({ ...questionOf({ ...request, actor }, profile, request.agent), terms: termsOf({ ...request, actor }, profile, { ...asked, hosts: [], standIns: request.standIns, wordGivenAt: request.onRevokedIdentity === 'allow' ? undefined : (request.wordGivenAt ?? new Date(0)) }) });
-      }
-      const key = await this.#subjectKey(request, withStandIns(granted, request.standIns), profile);
-      return this.#fill(
-        {
-          agent: request.agent,
-          granted,
-          profile,
-          ttlSeconds: ttlOf(request.ttl, profile),
-          spki: key.spki,
-          issuer: request.dangerouslyIssuer === 'root' ? this.root : this.issuing,
-          replaces: request.replaces?.serial,
-          ...(request.replaces === undefined ? {} : { presented: request.replaces }),
-          revokedIdentity: request.onRevokedIdentity === 'allow' ? 'ignore' : { wordGivenAt: request.wordGivenAt ?? new Date(0) },
-          actor,
-        },
-        key.privateKey,
-      );
-    });
+    return this.#certification.issue(request);
   }
 
   /** Certifies a TLS server. There is no limit on how many live certificates a server has. */
   async issueServer(request: IssueServerRequest): Promise<IssuedCertificate> {
-    const actor = request.actor ?? 'ca';
-    const agent = request.hosts[0] ?? '';
-    return this.#auditing(agent, { actor }, async () => {
-      const profile = this.#profile(request.profile ?? 'server');
-      if (profile.kind !== 'server') throw new CaError('ERR_CA_PROFILE', `profile ${profile.name} is for agents; give one of kind server`);
-      requireWay(profile, request.way ?? 'operator');
-      const granted = grantedToServer(request.hosts, profile);
-      if (profile.approval === 'required') {
-        return this.#approvals.ask({ ...questionOf({ ...request, actor }, profile, agent), terms: termsOf({ ...request, actor }, profile, { organizationalUnits: [], email: undefined, hosts: request.hosts, wordGivenAt: undefined }) });
-      }
-      const key = await this.#subjectKey(request, granted, profile);
-      return this.#fill(
-        { agent, granted, profile, ttlSeconds: ttlOf(request.ttl, profile), spki: key.spki, issuer: this.issuing, replaces: undefined, revokedIdentity: 'ignore', actor },
-        key.privateKey,
-      );
-    });
+    return this.#certification.issueServer(request);
   }
 
   /**
@@ -292,43 +214,7 @@ export class CertificateAuthority {
    * seen proof that the other side holds the presented certificate's key: it came over mutual TLS.
    */
   async renew(presented: CertificateKey, request: RenewRequest): Promise<IssuedCertificate> {
-    const [old] = await this.#options.store.findCertificates({ issuerId: presented.issuerId, serial: presented.serial, limit: 1 });
-    const actor = request.actor ?? `agent:${old?.agent ?? 'unknown'}`;
-    return this.#auditing(old?.agent, { actor }, async () => {
-      const issuer = old === undefined ? undefined : this.issuerById(old.issuerId);
-      if (old === undefined || issuer?.role !== 'issuing' || !isTrusted(issuer) || old.der === undefined) throw new CaError('ERR_CA_CERTIFICATE_UNKNOWN', 'the certificate presented for renewal was not issued here; enroll again', { facts: { ...presented } });
-      const now = this.#options.clock.now();
-      if (old.state === 'revoked') throw new CaError('ERR_CA_IDENTITY_REVOKED', 'the certificate presented for renewal is revoked; ask the operator for a new identity', { facts: { ...presented } });
-      const late = await lateness(old, { store: this.#options.store, now, graceSeconds: this.#graceSeconds });
-      // To present it is to use it, wherever that was.
-      if (old.firstSeenAt === undefined) await this.#options.store.markSeen(presented, now);
-      const profile = this.#agentProfile(old.profile);
-      if (request.profile !== undefined && request.profile !== profile.name) throw new CaError('ERR_CA_PROFILE', `the certificate presented is of profile ${profile.name}, not ${request.profile}; renew it where that one is renewed`, { facts: { profile: profile.name } });
-      requireWay(profile, 'renewal');
-      if (request.way !== undefined) requireWay(profile, request.way);
-      const [email] = parseCertificate(old.der).emails;
-      const granted = grantedToAgent(this.trustDomain, old.agent, { organizationalUnits: old.organizationalUnits, email }, profile);
-      const key = await this.#subjectKey(request, granted, profile);
-      if (late !== undefined) await this.#options.store.recordEvent(renewalLate(old, { time: now, actor, lateSeconds: late }));
-      // The lifetime once granted, within what the profile allows today.
-      const before = (old.notAfter.getTime() + 1_000 - Math.floor(old.createdAt.getTime() / 1_000) * 1_000) / 1_000;
-      return this.#fill(
-        {
-          agent: old.agent,
-          granted,
-          profile,
-          ttlSeconds: Math.max(profile.minTtlSeconds, Math.min(profile.maxTtlSeconds, before)),
-          spki: key.spki,
-          issuer: this.issuing,
-          replaces: old.serial,
-          presented: { ...presented, expired: late !== undefined },
-          // The presented certificate is the word; admission looks at it again. Once it has expired, what was said of the agent meanwhile stands.
-          revokedIdentity: late === undefined ? 'ignore' : { wordGivenAt: old.createdAt },
-          actor,
-        },
-        undefined,
-      );
-    });
+    return this.#certification.renew(presented, request);
   }
 
   /**
@@ -356,40 +242,17 @@ export class CertificateAuthority {
 
   /** A one-time token with which an agent may enroll. */
   async createToken(request: TokenRequest): Promise<CreatedToken> {
-    const { store, clock, randomness } = this.#options;
-    const profile = this.#agentProfile(request.profile);
-    if (!profile.mayIssue.has('est')) requireWay(profile, 'token');
-    const organizationalUnits = request.organizationalUnits ?? [];
-    grantedToAgent(this.trustDomain, request.agent, organizationalUnits, profile);
-    const seconds = parseDuration(request.ttl ?? '15m');
-    if (seconds > 7 * 86_400) throw new CaError('ERR_CA_TTL', 'a token may be used for 7d at most; create it when it is needed');
-    const ttlSeconds = request.certificateTtl === undefined ? undefined : ttlOf(request.certificateTtl, profile);
-    const now = clock.now();
-    const actor = request.actor ?? 'ca';
-    const { text, secretHash } = createTokenText(this.pinnedRoot.der, randomness);
-    const token: EnrollmentToken = {
-      secretHash,
-      agent: checkAgentName(request.agent),
-      organizationalUnits: checkOrganizationalUnits(organizationalUnits),
-      profile: profile.name,
-      ttlSeconds,
-      createdAt: now,
-      expiresAt: new Date(now.getTime() + seconds * 1_000),
-      createdBy: actor,
-    };
-    await store.insertToken(token, tokenCreated(token, { time: now, actor }));
-    return { token: text, agent: token.agent, organizationalUnits, profile: profile.name, expiresAt: token.expiresAt };
+    return this.#tokens.create(request);
   }
 
   /** Those that can still be used, and those that were or whose time has passed. */
   async tokens(query: TokenQuery = {}): Promise<readonly ListedToken[]> {
-    return this.#options.store.tokens(query);
+    return this.#tokens.list(query);
   }
 
   /** Takes a token back. `id` is its secret's hash. @throws CaError `ERR_TOKEN_UNKNOWN`, `ERR_TOKEN_SPENT` */
   async deleteToken(id: string, options: { readonly actor?: string } = {}): Promise<EnrollmentToken> {
-    const { store, clock } = this.#options;
-    return store.deleteToken(id, (token) => tokenDeleted(token, { time: clock.now(), actor: options.actor ?? 'ca' }));
+    return this.#tokens.delete(id, options);
   }
 
   /**
@@ -397,54 +260,26 @@ export class CertificateAuthority {
    * Where the profile demands approval it rejects with `ERR_REQUEST_PENDING`, and answers the same call once it is given.
    */
   async enroll(request: EnrollRequest): Promise<IssuedCertificate> {
-    const { token, csr, waits } = await this.#spend(request);
-    const actor = `token:${token.agent}`;
-    return this.#auditing(token.agent, { actor, address: request.address }, async () => {
-      const profile = this.#agentProfile(token.profile);
-      if (waits) {
-        const { address } = request;
-        const asking = { actor, way: request.way ?? 'token', address, ...(token.createdBy === undefined ? {} : { vouchedBy: token.createdBy }) } as const;
-        const terms = termsOf({ ...asking, ttl: token.ttlSeconds }, profile, { organizationalUnits: token.organizationalUnits, email: undefined, hosts: [], wordGivenAt: token.createdAt });
-        const spend = { secretHash: token.secretHash, token, event: (spent: EnrollmentToken) => tokenSpent(spent, { time: this.#options.clock.now(), address }) };
-        return this.#approvals.ask({ agent: token.agent, profile: profile.name, csr, credential: token.secretHash, terms, spend });
-      }
-      const granted = grantedToAgent(this.trustDomain, token.agent, token.organizationalUnits, profile);
-      checkCsrContent(csr, granted, profile);
-      checkSubjectKey(csr.spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
-      return this.#fill(
-        {
-          agent: token.agent,
-          granted,
-          profile,
-          ttlSeconds: ttlOf(token.ttlSeconds, profile),
-          spki: csr.spki,
-          issuer: this.issuing,
-          replaces: undefined,
-          revokedIdentity: { wordGivenAt: token.createdAt },
-          actor,
-        },
-        undefined,
-      );
-    });
+    return this.#tokens.enroll(request);
   }
 
   /** Requests that wait for a second person, oldest first; of other states when asked for them. */
   async pendingRequests(states: readonly RequestState[] = ['pending']): Promise<readonly CertificateRequest[]> {
-    return this.#approvals.list(states);
+    return this.#certification.approvals.list(states);
   }
 
   /** `ERR_REQUEST_UNKNOWN` */
   async request(id: string): Promise<CertificateRequest> {
-    return this.#approvals.get(id);
+    return this.#certification.approvals.get(id);
   }
 
   /** Approves and issues. `ERR_REQUEST_FOUR_EYES` when the actor asked for it or made the token; `ERR_REQUEST_DECIDED` when somebody was first. */
   async approveRequest(id: string, decision: { readonly actor: string }): Promise<ApprovedRequest> {
-    return this.#approvals.approve(id, decision);
+    return this.#certification.approvals.approve(id, decision);
   }
 
   async denyRequest(id: string, decision: { readonly actor: string; readonly reason: string }): Promise<CertificateRequest> {
-    return this.#approvals.deny(id, decision);
+    return this.#certification.approvals.deny(id, decision);
   }
 
   /** Builds, checks, stores and writes new CRLs now: of every partition that certificates name, with its delta CRL. Answers with the complete ones. */
@@ -476,7 +311,7 @@ export class CertificateAuthority {
     const { store, clock } = this.#options;
     const now = clock.now();
     const recovered = await store.recoverIntents(new Date(now.getTime() - this.#intentPatienceMs), (record) => certificateUnknownIssued(record, { time: now, actor: 'ca' }));
-    await this.#approvals.resume();
+    await this.#certification.approvals.resume();
     return recovered;
   }
 
@@ -506,37 +341,6 @@ export class CertificateAuthority {
     await this.#schedule.close();
   }
 
-  #createApprovals(): ApprovalQueue {
-    const { store, clock, randomness, requestExpiry, maxPendingRequests } = this.#options;
-    return new ApprovalQueue({
-      store, clock, randomness, expirySeconds: parseDuration(requestExpiry ?? '7d'), maxPending: maxPendingRequests ?? 1_000,
-      reserve: () => ({ issuerId: this.issuing.id, serial: serialToHex(generateSerial(randomness)) }),
-      check: (request) => {
-        const { profile, ttlSeconds } = this.#orderOf(request);
-        validityOf(clock.now(), profile, ttlSeconds, this.issuing.certificate);
-      },
-      issue: (request) => this.#auditing(request.agent, { actor: request.decidedBy ?? 'ca' }, () => this.#fill(this.#orderOf(request), undefined)),
-      recall: (record, der) => answerOf(record, der, { hierarchy: this.hierarchy, issuer: this.issuerById(record.issuerId) ?? this.issuing }),
-    });
-  }
-
-  /** What a request that waits, or waited, becomes by the profile of today. */
-  #orderOf(request: CertificateRequest): Order {
-    const { agent, terms } = request;
-    const profile = this.#profile(request.profile);
-    requireWay(profile, terms.way);
-    const csr = provenCsr(request.csr);
-    const granted = grantedBy(request, profile, this.trustDomain);
-    checkCsrContent(csr, withStandIns(granted, terms.standIns), profile, terms);
-    checkSubjectKey(csr.spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
-    return {
-      agent, granted, profile, ttlSeconds: terms.ttlSeconds, spki: csr.spki, issuer: this.issuerById(request.issuerId ?? '') ?? this.issuing, replaces: undefined,
-      revokedIdentity: terms.wordGivenAt === undefined ? 'ignore' : { wordGivenAt: terms.wordGivenAt },
-      actor: request.decidedBy ?? terms.requestedBy,
-      ...(request.serial === undefined ? {} : { serial: request.serial }),
-    };
-  }
-
   get #graceSeconds(): number {
     return this.#options.renewalGraceSeconds ?? 0;
   }
@@ -560,110 +364,4 @@ export class CertificateAuthority {
     return publisher;
   }
 
-  async #certifyResponder(issuer: Issuer, spki: Uint8Array): Promise<Uint8Array> {
-    const subject = [...issuer.certificate.subject.filter((rdn) => rdn.every(({ type }) => type === 'O')), [{ type: 'CN', value: 'OCSP Responder' }]];
-    // No agent is named so: names have no colon.
-    const agent = `ocsp:${issuer.name}`;
-    const granted: Granted = { subject, uris: [], dnsNames: [], ipAddresses: [] };
-    return this.#auditing(agent, { actor: 'ca' }, async () => {
-      const order: Order = { agent, granted, profile: ocspProfile, ttlSeconds: ocspProfile.defaultTtlSeconds, spki, issuer, replaces: undefined, revokedIdentity: 'ignore', actor: 'ca' };
-      return (await this.#fill(order, undefined)).der;
-    });
-  }
-
-  #profile(name: string): Profile {
-    const profile = this.profiles.get(name);
-    if (profile === undefined) throw new CaError('ERR_CA_PROFILE', `there is no profile ${JSON.stringify(name)}; use one of ${[...this.profiles.keys()].join(', ')}`, { facts: { profile: name } });
-    return profile;
-  }
-
-  #agentProfile(name = 'agent'): Profile {
-    const profile = this.#profile(name);
-    if (profile.kind === 'server') throw new CaError('ERR_CA_PROFILE', `profile ${name} is for servers; give one for agents`, { facts: { profile: name } });
-    return profile;
-  }
-
-  /** The key to certify: from the request, whose sender proved to hold it, or made here. */
-  async #subjectKey(
-    from: { readonly csr?: Uint8Array | string; readonly publicKey?: KeyObject; readonly keyAlgorithm?: KeyAlgorithm; readonly way?: IssuanceWay },
-    granted: Granted,
-    profile: Profile,
-  ): Promise<{ readonly spki: Uint8Array; readonly privateKey: KeyObject | undefined }> {
-    let spki: Uint8Array;
-    let privateKey: KeyObject | undefined;
-    if (from.csr !== undefined) {
-      const csr = await provenCsrAside(from.csr);
-      checkCsrContent(csr, granted, profile, from);
-      spki = csr.spki;
-    } else if (from.publicKey !== undefined) spki = spkiOf(from.publicKey);
-    else {
-      const algorithm = from.keyAlgorithm ?? (profile.keyAlgorithms.has('p256') ? 'p256' : ([...profile.keyAlgorithms][0] ?? 'p256'));
-      privateKey = await generatePrivateKey(algorithm);
-      spki = spkiOf(createPublicKey(privateKey));
-    }
-    checkSubjectKey(spki, { allowed: profile.keyAlgorithms, refusedSpkiHashes: this.#refusedKeys });
-    return { spki, privateKey };
-  }
-
-  /** `waits`: the profile demands approval, and the token is spent with the request that is left. */
-  async #spend(request: EnrollRequest): Promise<{ readonly token: EnrollmentToken; readonly csr: Csr; readonly waits: boolean }> {
-    const { store, clock } = this.#options;
-    const time = clock.now();
-    const { address } = request;
-    try {
-      const parsed = parseToken(request.token);
-      if (!this.trusted('root').some(({ der }) => isTokenFor(parsed, der))) throw new CaError('ERR_TOKEN_INVALID', 'the token was made by another certificate authority; check the address');
-      const csr = await provenCsrAside(request.csr);
-      checkSubjectKey(csr.spki, { allowed: new Set([...this.profiles.values()].flatMap((profile) => [...profile.keyAlgorithms])), refusedSpkiHashes: this.#refusedKeys });
-      const found = await store.findToken(parsed.secretHash);
-      const known = found?.token;
-      const profile = known === undefined ? undefined : this.profiles.get(known.profile);
-      if (profile !== undefined) {
-        requireWay(profile, request.way ?? 'token');
-        if (request.profile !== undefined && request.profile !== profile.name) throw new CaError('ERR_TOKEN_INVALID', `the token is for profile ${profile.name}, not ${request.profile}; ask where that one is issued`);
-      }
-      // Also one that was left while the profile still demanded approval.
-      const waits = profile?.approval === 'required' || (found?.spentAt !== undefined && (await this.#approvals.knows(parsed.secretHash)));
-      if (known !== undefined && waits) return { token: known, csr, waits };
-      const spending = await store.spendToken(parsed.secretHash, time, (token) => tokenSpent(token, { time, address }));
-      if (spending.outcome === 'spent') return { token: spending.token, csr, waits: false };
-      if (spending.outcome === 'alreadySpent') throw new CaError('ERR_TOKEN_SPENT', 'the token was used before; ask the operator for a new one, and who used it');
-      if (spending.outcome === 'expired') throw new CaError('ERR_TOKEN_EXPIRED', 'the token has expired; ask the operator for a new one');
-      throw new CaError('ERR_TOKEN_INVALID', 'the token is unknown; copy it whole, or ask the operator for a new one');
-    } catch (error) {
-      await store.recordEvent(tokenRefused(error, { time, address }));
-      throw error;
-    }
-  }
-
-  #fill(order: Order, privateKey: KeyObject | undefined): Promise<IssuedCertificate> {
-    const { clock, randomness, publicUrl } = this.#options;
-    const seriesOf = ({ name }: Issuer): IssuerSeries => {
-      const series = this.#services.series.get(name);
-      if (series === undefined) throw new CaError('ERR_CA_MISSING', `the ${name} CA is not of this hierarchy; see sallyport ca show`, { facts: { ca: name } });
-      return series;
-    };
-    return fillOrder(order, {
-      seriesOf,
-      clock, randomness, publicUrl, privateKey, hierarchy: this.hierarchy, profiles: this.profiles,
-      issuance: this.#issuance, maxLive: this.#maxLive, ocsp: this.ocsp !== undefined,
-    });
-  }
-
-  /** Audits a refusal that left no intent behind; those that did were audited with it. */
-  async #auditing<T>(agent: string | undefined, who: { readonly actor: string; readonly address?: string | undefined }, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      const { store, clock } = this.#options;
-      const recorded = typeof error === 'object' && error !== null && this.#issuance.audited.has(error);
-      // That it waits is no refusal, and was audited when the request was left.
-      const waits = error instanceof CaError && error.code === 'ERR_REQUEST_PENDING';
-      if (!recorded && !waits) await store.recordEvent(certificateRefused(agent?.slice(0, 64), error, { time: clock.now(), ...who })).catch(() => undefined);
-      throw error;
-    }
-  }
 }
-
-/** No CA's key is an agent's. */
-const refusedKeys = ({ issuers }: Hierarchy, { refusedSpkiHashes = [] }: AuthorityOptions): ReadonlySet<string> => new Set([...issuers.map(({ id }) => id), ...refusedSpkiHashes]);
