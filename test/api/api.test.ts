@@ -223,6 +223,15 @@ it('takes what needs approval to a second person', async () => {
   expect((await call('approvers', 'POST', `/requests/${String(second.body['request'])}/denial`, { reason: 'no' })).body).toMatchObject({ state: 'denied', reason: 'no' });
 });
 
+it('rotates the issuing CA, for an admin alone', async () => {
+  expect((await call('revokers', 'POST', '/hierarchy/authorities', { role: 'issuing' })).status).toBe(403);
+  expect(await call('pki-admins', 'POST', '/hierarchy/authorities', { role: 'issuing' })).toMatchObject({ status: 201, body: { authorities: [{ name: 'issuing-2', status: 'prepared' }] } });
+  expect((await call('pki-admins', 'POST', '/hierarchy/authorities/issuing-2/activation')).body).toMatchObject({ authorities: expect.arrayContaining([expect.objectContaining({ name: 'issuing-2', status: 'active' })]) as unknown[] });
+  expect((await call('readers', 'GET', '/hierarchy')).body).toMatchObject({ issuing: 'issuing-2' });
+  // What it issued is valid still.
+  expect((await call('pki-admins', 'POST', '/hierarchy/authorities/issuing/retirement')).status).toBeGreaterThanOrEqual(400);
+});
+
 describe('the door', () => {
   it('is shut for whoever has no role, and says so once', async () => {
     for (const operation of operations) {

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import type { KeyAlgorithm } from '../../../ca/ports.ts';
+import { keyAlgorithms } from '../../../ca/profile.ts';
 import { adminRoles } from '../../admin/roles.ts';
 import { adminRolesOf } from '../../admin/decision.ts';
 import { operation } from '../operation.ts';
@@ -46,4 +48,25 @@ const getCaller = operation(
   { run: async ({ principal, world: { admins } }) => ({ answer: { id: principal.id, subject: principal.subject, serial: principal.serial, roles: [...adminRolesOf(admins, principal)] } }) },
 );
 
-export const authorityOperations: readonly Operation[] = [getHierarchy, listProfiles, getHealth, getCaller];
+const changed = z.strictObject({ authorities: z.array(authoritySchema).describe('Those it is about') });
+const named = z.strictObject({ ca: z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, 'must be the name of a CA') });
+
+const prepareAuthority = operation(
+  { id: 'prepareAuthority', method: 'POST', path: '/hierarchy/authorities', tag: 'authority', summary: 'Make the next issuing CA, or the next root with an issuing CA under it: trusted from now on, issuing once activated', action: 'hierarchy:change', changes: true, status: 201 },
+  { body: z.strictObject({ role: z.enum(['root', 'issuing']), keyAlgorithm: z.enum(keyAlgorithms as [KeyAlgorithm, ...KeyAlgorithm[]]).optional() }).meta({ id: 'PrepareRequest' }), answer: changed },
+  { run: async ({ body, principal, world: { authority } }) => ({ answer: { authorities: (await authority.prepareIssuer({ role: body.role, keyAlgorithm: body.keyAlgorithm, actor: principal.id })).map(authorityView) } }) },
+);
+
+const activateAuthority = operation(
+  { id: 'activateAuthority', method: 'POST', path: '/hierarchy/authorities/{ca}/activation', tag: 'authority', summary: 'Have a prepared CA issue from now on; a root must have been known for a day', action: 'hierarchy:change', changes: true },
+  { params: named, answer: changed },
+  { run: async ({ params, principal, world: { authority } }) => ({ answer: { authorities: (await authority.activateIssuer(params.ca, { actor: principal.id })).map(authorityView) } }) },
+);
+
+const retireAuthority = operation(
+  { id: 'retireAuthority', method: 'POST', path: '/hierarchy/authorities/{ca}/retirement', tag: 'authority', summary: 'Accept nothing more that a superseded CA issued; refused while certificates of it are valid', action: 'hierarchy:change', changes: true },
+  { params: named, answer: changed },
+  { run: async ({ params, principal, world: { authority } }) => ({ answer: { authorities: (await authority.retireIssuer(params.ca, { actor: principal.id })).map(authorityView) } }) },
+);
+
+export const authorityOperations: readonly Operation[] = [prepareAuthority, activateAuthority, retireAuthority, getHierarchy, listProfiles, getHealth, getCaller];
