@@ -234,7 +234,7 @@ export class CertificateAuthority {
   }
 
   /** Lifts holds: the certificates are good again, at every enforcement point and from the next CRL on. */
-  async release(selector: ReleaseSelector, options: Pick<RevokeOptions, 'actor'> = {}): Promise<ReleaseResult> {
+  async release(selector: ReleaseSelector, options: Pick<RevokeOptions, 'actor' | 'among'> = {}): Promise<ReleaseResult> {
     const result = await releaseSelected(this.#options, selector, options);
     this.#statusChanged(result.released);
     return result;

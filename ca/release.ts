@@ -2,7 +2,7 @@
 import { CaError } from './errors.ts';
 import { certificateReleased } from './events.ts';
 import type { CertificateRecord } from './ports.ts';
-import type { ReleaseResult, ReleaseSelector } from './requests.ts';
+import type { ReleaseResult, ReleaseSelector, RevokeOptions } from './requests.ts';
 import { allCertificates, compromises } from './revocation.ts';
 import type { RevocationWorld } from './revocation.ts';
 import { describeSelector, queryOf } from './revocation-selector.ts';
@@ -11,12 +11,12 @@ import { describeSelector, queryOf } from './revocation-selector.ts';
 export const releaseSelected = async (
   { store, clock }: Pick<RevocationWorld, 'store' | 'clock'>,
   selector: ReleaseSelector,
-  options: { readonly actor?: string },
+  options: Pick<RevokeOptions, 'actor' | 'among'>,
 ): Promise<ReleaseResult> => {
   const { what, facts } = describeSelector(selector);
   const at = clock.now();
   const found = await allCertificates(store, queryOf(selector, at));
-  const held = found.filter(({ state, revocationReason }) => state === 'revoked' && revocationReason === 'certificateHold');
+  const held = found.filter((record) => record.state === 'revoked' && record.revocationReason === 'certificateHold' && (options.among?.(record) ?? true));
   if (held.length === 0) throw notHeld(what, found, facts);
   for (const { spkiHash, serial } of held) {
     const ofKey = await allCertificates(store, { spkiHash, revocationReasons: [...compromises] });

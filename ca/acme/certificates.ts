@@ -72,6 +72,8 @@ const requireEntitled = async ({ authority, store, clock }: AcmeWorld, request: 
   // A server may be named as an agent is; the account of the agent is not for it.
   const isAgents = external?.agent === record.agent && authority.profiles.get(record.profile)?.kind !== 'server';
   if (order?.accountId === account.id || isAgents) return actorOf(account.id);
+  // What stands for an agent was given to its account unproved, and a server may be called so.
+  if (external?.agent !== undefined) throw new AcmeProblem('unauthorized', 'the account is for the certificates of its agent');
   const names = record.der === undefined ? [] : identifiersOf(record.der);
   for (const identifier of names) {
     if (!(await store.isAuthorized(account.id, identifier, clock.now()))) throw new AcmeProblem('unauthorized', 'the account neither ordered the certificate nor is authorized for all of its names');

@@ -11,6 +11,8 @@ export interface AdminTarget {
   readonly organizationalUnits: readonly string[];
   /** Whom a new certificate would make, as far as that is known before it exists. */
   readonly becomes?: Principal | undefined;
+  /** Certificates that its agent has already: whoever gets another of the name is taken for the same agent. */
+  readonly namesakes?: readonly AdminTarget[] | undefined;
 }
 
 export interface AdminQuestion {
@@ -43,7 +45,7 @@ export const decideAdmin = (bindings: readonly AdminBinding[], principal: Princi
   if (first === undefined) return { effect: 'deny', roles, reason: 'noRole' };
   let rule = first.path;
   for (const target of targets) {
-    const covering = granting.filter((binding) => covers(binding, target));
+    const covering = granting.filter((binding) => [target, ...(target.namesakes ?? [])].every((each) => covers(binding, each)));
     const [one] = covering;
     if (one === undefined) return { effect: 'deny', roles, reason: 'outsideScope' };
     const byAdmin = covering.find((binding) => binding.roles.includes('admin'));

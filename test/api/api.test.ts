@@ -181,6 +181,11 @@ describe('revoking', () => {
     await fixture.authority.issue({ agent: 'of-platform', organizationalUnits: ['platform'], actor: 'test' });
     expect(await call('analytics-leads', 'POST', '/revocations', { agent: 'of-platform' })).toMatchObject({ status: 403, body: { code: 'ERR_API_DENIED' } });
     expect((await call('analytics-leads', 'POST', '/revocations', { agent: 'agent-3' })).body).toMatchObject({ dryRun: false, count: 1 });
+    // Nor does anybody come by the name of an agent of others.
+    for (const [path, body] of [['/certificates', { csr: csr(), allowRevoked: true }], ['/tokens', {}]] as const) {
+      expect(await call('issuers', 'POST', path, { agent: 'of-platform', organizationalUnits: ['analytics'], ...body })).toMatchObject({ status: 403, body: { code: 'ERR_API_DENIED' } });
+      expect((await lastEvents()).at(-1)).toMatchObject({ reason: 'outsideScope' });
+    }
     const [ca] = await fixture.authority.certificates({ profile: 'issuing' });
     expect((await call('revokers', 'POST', '/revocations', { serial: ca?.serial ?? '' })).status).toBe(403);
   });

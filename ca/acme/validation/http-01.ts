@@ -77,7 +77,7 @@ const ask = (url: URL, socket: Socket): Promise<Answer> =>
       createConnection: () => socket, method: 'GET', path: url.pathname + url.search,
       headers: { host: url.host, 'user-agent': 'sallyport-acme-validation', accept: '*/*', connection: 'close' },
     });
-    request.once('error', reject);
+    request.on('error', reject);
     request.once('response', (response) => void answered(response).then(resolve, reject));
     request.end();
   });

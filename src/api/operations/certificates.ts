@@ -16,7 +16,7 @@ import { SallyportError } from '../../errors.ts';
 import { operation } from '../operation.ts';
 import type { ApiCall, ApiWorld, Operation } from '../operation.ts';
 import { certificate, certificateFilter, issueBody, issued, issuerWord, page, serial } from '../schemas.ts';
-import { certificateView, cursorOf, issuedView, issuerIdOf, placeOf } from '../views.ts';
+import { certificateView, cursorOf, issuedView, issuerIdOf, placeOf, targetOf } from '../views.ts';
 
 type Filter = z.output<typeof certificateFilter>;
 type IssueBody = z.output<typeof issueBody>;
@@ -55,7 +55,7 @@ const issueCertificate = operation(
   },
   { body: issueBody, answer: issued },
   {
-    prepare: async ({ body, world: { authority } }) => ({ targets: [newTarget(authority, body)], prepared: undefined }),
+    prepare: async ({ body, world }) => ({ targets: [await newTarget(world, body)], prepared: undefined }),
     run: async (call) => {
       const { world: { authority, clock } } = call;
       const { key, replayed } = await issueOnce(call);
@@ -104,14 +104,20 @@ const statusQuery = (status: NonNullable<Filter['status']>, now: Date): Pick<Cer
 };
 
 /** What the certificate will say, for those who decide. */
-export const newTarget = (authority: ApiWorld['authority'], request: Pick<IssueBody, 'agent' | 'hosts' | 'profile' | 'organizationalUnits' | 'email'>): AdminTarget => {
+export const newTarget = async ({ authority, clock }: Pick<ApiWorld, 'authority' | 'clock'>, request: Pick<IssueBody, 'agent' | 'hosts' | 'profile' | 'organizationalUnits' | 'email'>): Promise<AdminTarget> => {
   const { agent, hosts, organizationalUnits = [], email } = request;
   const name = request.profile ?? (hosts === undefined ? 'agent' : 'server');
   const profile = authority.profiles.get(name);
   if (profile === undefined) throw new CaError('ERR_CA_PROFILE', `there is no profile ${JSON.stringify(name)}; use one of ${[...authority.profiles.keys()].join(', ')}`, { facts: { profile: name } });
   const granted = hosts === undefined ? grantedToAgent(authority.trustDomain, agent ?? '', { organizationalUnits, email }, profile) : grantedToServer(hosts, profile);
-  return { agent: agent ?? hosts?.[0] ?? '', profile: name, organizationalUnits, becomes: principalToBe(granted, authority.issuing.id) };
+  // A server is known by its hosts, and may be called as an agent is.
+  const held = agent === undefined ? [] : await authority.certificates({ agent, validAt: wholeSecond(clock.now()), limit: mostNamesakes });
+  const namesakes = held.filter((record) => authority.profiles.get(record.profile)?.kind !== 'server').map(targetOf);
+  return { agent: agent ?? hosts?.[0] ?? '', profile: name, organizationalUnits, becomes: principalToBe(granted, authority.issuing.id), namesakes };
 };
+
+/** Those of an agent that have not expired: the live ones and what was replaced or revoked lately. */
+const mostNamesakes = 1_000;
 
 const principalToBe = ({ subject, uris, dnsNames, emails = [] }: Granted, issuerId: string): Principal => ({
   id: uris[0] ?? '',

@@ -25,7 +25,7 @@ const approveRequest = operation(
   { id: 'approveRequest', method: 'POST', path: '/requests/{id}/approval', tag: 'requests', summary: 'Approve and issue; not for who asked or vouched for it', action: 'request:decide', changes: true },
   { params: z.strictObject({ id }), answer: z.strictObject({ request: requestSchema, issued }) },
   {
-    prepare: async ({ params, world: { authority } }) => ({ targets: [targetOfRequest(authority, await authority.request(params.id))], prepared: undefined }),
+    prepare: async ({ params, world }) => ({ targets: [await targetOfRequest(world, await world.authority.request(params.id))], prepared: undefined }),
     run: async ({ params, principal, world: { authority, clock } }) => {
       const { request, certificate } = await authority.approveRequest(params.id, { actor: principal.id });
       const [record] = await authority.certificates({ issuerId: certificate.issuerId, serial: certificate.serial, limit: 1 });
@@ -49,9 +49,9 @@ const denyRequest = operation(
 
 export const requestOperations: readonly Operation[] = [listRequests, getRequest, approveRequest, denyRequest];
 
-const targetOfRequest = (authority: ApiWorld['authority'], { agent, profile, terms }: CertificateRequest): AdminTarget => {
+const targetOfRequest = (world: ApiWorld, { agent, profile, terms }: CertificateRequest): Promise<AdminTarget> => {
   const { organizationalUnits, hosts, email } = terms;
-  return newTarget(authority, { profile, ...(hosts.length > 0 ? { hosts: [...hosts] } : { agent, organizationalUnits: [...organizationalUnits], email }) });
+  return newTarget(world, { profile, ...(hosts.length > 0 ? { hosts: [...hosts] } : { agent, organizationalUnits: [...organizationalUnits], email }) });
 };
 
 const requestView = ({ terms, ...request }: CertificateRequest): z.input<typeof requestSchema> => ({

@@ -46,8 +46,8 @@ const releaseCertificates = operation(
       const held = await authority.certificates({ ...selector, revocationReasons: ['certificateHold'] });
       return { targets: held.map(targetOf), prepared: selector };
     },
-    run: async ({ principal, world }, selector) => {
-      const { released, changeSeq } = await world.authority.release(selector, { actor: principal.id });
+    run: async ({ principal, permits, world }, selector) => {
+      const { released, changeSeq } = await world.authority.release(selector, { actor: principal.id, among: (record) => permits(targetOf(record)) });
       const { gateways, missing } = await applied(world, changeSeq);
       return { answer: { certificates: shown(released, world.clock.now()), gateways: gateways.map(({ node }) => ({ node })), missing } };
     },

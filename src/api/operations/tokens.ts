@@ -23,7 +23,7 @@ const createToken = operation(
   { id: 'createToken', method: 'POST', path: '/tokens', tag: 'tokens', summary: 'A one-time token with which an agent enrolls itself', action: 'token:create', changes: true, status: 201 },
   { body: tokenBody, answer: createdToken },
   {
-    prepare: async ({ body, world: { authority } }) => ({ targets: [newTarget(authority, { ...body, hosts: undefined })], prepared: undefined }),
+    prepare: async ({ body, world }) => ({ targets: [await newTarget(world, { ...body, hosts: undefined })], prepared: undefined }),
     run: async ({ body, principal, world: { authority } }) => {
       const { agent, organizationalUnits, profile, ttl, certificateTtl } = body;
       const created = await authority.createToken({

@@ -319,6 +319,8 @@ describe('revoking', () => {
     expect((await owner.post('/acme/revoke-cert', { certificate: 'AAAA' })).problem).toBe('malformed');
     const namesake = await agentClient('old.acme.internal');
     expect((await namesake.post('/acme/revoke-cert', payload)).problem).toBe('unauthorized');
+    expect((await namesake.order('old.acme.internal')).body['status']).toBe('ready');
+    expect((await namesake.post('/acme/revoke-cert', payload)).problem).toBe('unauthorized');
     const order = await stranger.order('old.acme.internal');
     await prove(stranger, order);
     expect((await stranger.post('/acme/revoke-cert', payload)).status).toBe(200);
