@@ -54,6 +54,8 @@ export interface EnrollmentServerOptions {
   /** A certificate of ours that is no longer good. Strangers are not worth an entry each. */
   readonly onRefused: (refused: RefusedPeer) => void;
   readonly onFailure: (error: unknown, address: string | undefined) => void;
+  /** Default 10 s. */
+  readonly handshakeTimeoutMs?: number | undefined;
 }
 
 /** A CSR is at most 16 KiB; the token and JSON around it are small. */
@@ -87,7 +89,8 @@ export const createEnrollmentServer = (options: EnrollmentServerOptions): Server
     {
       key: identity.key, cert: identity.cert, ...(identity.passphrase === undefined ? {} : { passphrase: identity.passphrase }),
       ca: [...options.trust().authorities], requestCert: true, rejectUnauthorized: false, minVersion: options.minVersion,
-      headersTimeout: 10_000, requestTimeout: 30_000, ALPNProtocols: ['http/1.1'],
+      // Of Node's two minutes a thousand silent connections would keep everybody out.
+      handshakeTimeout: options.handshakeTimeoutMs ?? 10_000, headersTimeout: 10_000, requestTimeout: 30_000, ALPNProtocols: ['http/1.1'],
     },
     handler,
   );
@@ -105,6 +108,9 @@ const routing = (routes: readonly EnrollmentRoute[]): ((pathname: string) => Enr
     return route;
   };
 };
+
+/** A certificate of ours that is no longer good costs a handshake for each entry in the audit log, as at the gateway. */
+const reported = new WeakSet<Socket>();
 
 type Shown = Pick<EnrollmentCaller, 'peer' | 'expired'>;
 
@@ -130,6 +136,9 @@ const shownBy = async (socket: Socket, address: string | undefined, { route, opt
     verdict = await verifyExpiredPeer(facts, { ...checks, graceMs });
     if (verdict.ok) return { peer: undefined, expired: verdict.peer };
   }
-  if (verdict.facts.issuer !== undefined) options.onRefused({ ...verdict.facts, error: verdict.error, resumed: socket.isSessionReused(), suppressed: 0 });
+  if (verdict.facts.issuer !== undefined && !reported.has(socket)) {
+    reported.add(socket);
+    options.onRefused({ ...verdict.facts, error: verdict.error, resumed: socket.isSessionReused(), suppressed: 0 });
+  }
   throw verdict.error;
 };
