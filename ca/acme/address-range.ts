@@ -66,7 +66,7 @@ export const addressOf = (text: string): Address | undefined => {
 const special: readonly AddressRange[] = [
   // RFC 6890 and its registries.
   '0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '192.0.0.0/24', '224.0.0.0/4', '240.0.0.0/4',
-  '::/96', '64:ff9b::/96', '64:ff9b:1::/48', '2001::/32', '2002::/16', 'fe80::/10', 'ff00::/8',
+  '::/96', '::ffff:0:0:0/96', '64:ff9b::/96', '64:ff9b:1::/48', '2001::/32', '2002::/16', 'fe80::/10', 'ff00::/8',
   // Where clouds tell machines their secrets, besides 169.254.169.254.
-  '100.100.100.200/32', 'fd00:ec2::254/128',
+  '100.100.100.200/32', '168.63.129.16/32', 'fd00:ec2::254/128',
 ].flatMap((text) => parseRange(text) ?? []);

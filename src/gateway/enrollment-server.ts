@@ -11,12 +11,12 @@ import { SallyportError } from '../errors.ts';
 import type { RevocationIndex } from '../revocation/revocation-index.ts';
 import type { RefusedPeer, ServerIdentity } from '../tls/listener.ts';
 import type { TrustStore } from '../tls/trust.ts';
-import { RefusalBudget } from '../tls/refusal-budget.ts';
 import type { VerifiedPeer } from '../tls/verified-peer.ts';
 import { verifyExpiredPeer } from '../tls/expired-peer.ts';
 import type { ExpiredPeer, ExpiredVerdict } from '../tls/expired-peer.ts';
 import { verifyPeer } from '../tls/verify-peer.ts';
 import type { PeerChecks, PeerFacts, PeerVerdict } from '../tls/verify-peer.ts';
+import { GuessLimit } from './guess-limit.ts';
 import { webListener } from './web-listener.ts';
 
 /** Who asks. */
@@ -36,7 +36,7 @@ export interface EnrollmentRoute {
   readonly certificate: 'required' | 'optional' | 'ignored';
   /** Whether one that expired within the grace will do, as for its renewal. Default `refused`. */
   readonly expired?: 'renewable' | 'refused';
-  /** Whether 401 and 403 are wrong guesses at a secret, which are few a second for all callers together: each is an entry in the audit log. */
+  /** Whether 401 and 403 are wrong guesses at a secret, which are few a second (`GuessLimit`). */
   readonly guessable?: boolean;
   handle(request: Request, caller: EnrollmentCaller): Promise<Response>;
 }
@@ -61,14 +61,10 @@ export interface EnrollmentServerOptions {
 /** A CSR is at most 16 KiB; the token and JSON around it are small. */
 const limits = { bodyBytes: 64 * 1024, bodyTimeoutMs: 10_000 };
 
-const wrongGuesses = { perSecond: 5, burst: 100 };
-const pauseMs = 1_000;
-
 export const createEnrollmentServer = (options: EnrollmentServerOptions): Server => {
   const { identity, clock } = options;
   const routeOf = routing(options.routes);
-  const guesses = new RefusalBudget(clock, wrongGuesses);
-  let pausedUntil = 0;
+  const guesses = new GuessLimit(clock);
   const handler = webListener({
     limits,
     onFailure: options.onFailure,
@@ -76,12 +72,11 @@ export const createEnrollmentServer = (options: EnrollmentServerOptions): Server
       const route = routeOf(new URL(request.url).pathname);
       const caller = { address, ...(await shownBy(socket, address, { route, options })) };
       if (route.guessable !== true) return route.handle(request, caller);
-      if (clock.now().getTime() < pausedUntil) {
+      if (guesses.pauses(address)) {
         throw new SallyportError('ERR_LIMIT_REQUESTS', 'too many enrollments with bad tokens: try again in a moment', { facts: { address } });
       }
       const answer = await route.handle(request, caller);
-      const wrong = answer.status === 401 || answer.status === 403;
-      if (wrong && guesses.take() === undefined) pausedUntil = clock.now().getTime() + pauseMs;
+      if (answer.status === 401 || answer.status === 403) guesses.count(address);
       return answer;
     },
   });
