@@ -56,7 +56,10 @@ export const importCrl = async (input: Uint8Array | string, hierarchy: Hierarchy
 
   const issuerId = certificate.spkiHash;
   const record: CrlRecord = { issuerId, scope: wholeScope, crlNumber: crl.crlNumber ?? BigInt(crl.thisUpdate.getTime()), thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate ?? now, entries: crl.entryCount, der: crl.der };
-  await store.saveCrl(record, crlPublished(record, name ?? formatName(certificate.subject), { time: now, actor }));
+  await store.saveCrl(record, crlPublished(record, name ?? formatName(certificate.subject), { time: now, actor })).catch((error: unknown) => {
+    if (!(error instanceof CaError && error.code === 'ERR_CRL_STALE')) throw error;
+    throw new CaError('ERR_CRL_STALE', 'this CRL, or a newer one of the same CA, is here already; fetch the newest from where the key is', { facts: error.facts, cause: error });
+  });
   return { issuer: certificate, name, record, revoked: await revokeListed(crl, certificate, hierarchy, world) };
 };
 

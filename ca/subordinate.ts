@@ -64,7 +64,9 @@ export const planRequested = (csr: Csr, by: Issuer, options: SubordinateOptions,
 
 /** From the certificate of another CA: its name, key and key identifier stay, so that what it issued leads to us too. */
 export const planCrossSigned = (certificate: Certificate, by: Issuer, options: SubordinateOptions, now: Date): SubordinatePlan => {
-  if (certificate.basicConstraints?.ca !== true || certificate.keyUsage?.has('keyCertSign') !== true) throw new CaError('ERR_CA_IMPORT', `${formatName(certificate.subject)} is not a CA; give the certificate of the CA to cross-sign`);
+  if (certificate.basicConstraints?.ca !== true) throw new CaError('ERR_CA_IMPORT', `${formatName(certificate.subject)} is not a CA; give the certificate of the CA to cross-sign`);
+  // RFC 5280 §4.2.1.3: a conforming CA has keyUsage, and keyCertSign in it.
+  if (certificate.keyUsage?.has('keyCertSign') !== true) throw new CaError('ERR_CA_IMPORT', `${formatName(certificate.subject)} has no keyCertSign in its keyUsage; have it issued with it`);
   if (certificate.notAfter < now) throw new CaError('ERR_CA_IMPORT', `${formatName(certificate.subject)} has expired; have it renewed first`);
   const planned = plan({ ...certificate, subjectKeyIdentifier: issuerKeyIdentifier(certificate) }, by, { pathLen: certificate.basicConstraints.pathLen ?? 0, ...options }, now);
   // Never longer than it says of itself.

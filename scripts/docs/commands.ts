@@ -8,7 +8,7 @@ import { code, fenced, page, table } from './markdown.ts';
 
 const introduction = `Every command takes \`--help\`, \`--json\` (machine output on standard output; logs and errors go to standard error, an error as \`{ "error": { "code", "message", "next"?, "facts" } }\`) and \`--dir DIR\`, the data directory (default \`$SALLYPORT_DIR\`, else \`./sallyport\`).
 
-Exit codes: **0** done, **1** failed, **2** usage, **3** denied or a finding. [errors.md](errors.md) says which code leads to which.
+Exit codes: **0** done, **1** failed, **2** usage, **3** denied or a finding, **4** waits for a second person. [errors.md](errors.md) says which code leads to which.
 
 Commands that open the CA's keys take the passphrase from \`--passphrase-file\`, from \`SALLYPORT_PASSPHRASE\`, from the systemd credential \`sallyport.passphrase\`, or ask for it at the terminal; never from an argument. \`SALLYPORT_DEBUG=1\` adds stacks to errors; \`NO_COLOR\` and \`FORCE_COLOR\` are heeded.`;
 

@@ -8,7 +8,7 @@ export const errorAdvice: Partial<Record<ErrorCode, string>> = {
   ...pathAdvice,
   ERR_CA_EXISTS: 'give another directory; nothing was touched',
   ERR_CA_MISSING: 'run `sallyport init`, or restore `keys/` and `certs/`',
-  ERR_CA_NAME: 'use letters, digits, dots, hyphens and underscores',
+  ERR_CA_NAME: 'use letters, digits, dots, hyphens and underscores, and names within the name constraints of the CA',
   ERR_CA_TTL: 'ask for less, or raise `ca.maxTtl`',
   ERR_CA_CSR_CONTENT: 'leave everything but the key out of the request: names and purposes come from the enrollment',
   ERR_CA_KEY_REUSED: 'make a new key',

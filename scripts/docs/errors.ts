@@ -7,7 +7,7 @@ const introduction = `Every error has a stable code. The peer gets the public te
 
 - **HTTP**: status of an answer to an HTTP request. Where it is 200, the error is a JSON-RPC error in an ordinary answer.
 - **JSON-RPC**: the \`error.code\` in the answer to a request with an id.
-- **Exit**: what a command ends with: 1 failed, 2 usage, 3 denied or a finding.
+- **Exit**: what a command ends with: 1 failed, 2 usage, 3 denied or a finding, 4 waits for a second person.
 
 A problem with the certificate is 403 and never 401: a client that gets 401 begins an OAuth flow, which leads nowhere here.`;
 

@@ -6,7 +6,9 @@ import type { Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import type { Logger } from 'pino';
+import { CaError } from '../../ca/errors.ts';
 import type { Clock, Hierarchy, Randomness } from '../../ca/index.ts';
+import { isRootAlone } from '../../ca/issuer.ts';
 import { compileAdmins } from '../admin/roles.ts';
 import { CheckpointKeeper } from '../audit/checkpoint-file.ts';
 import { AuditLog } from '../audit/log.ts';
@@ -124,6 +126,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const { deployment, clock, randomness, logger } = world;
   const { config, store, authority } = deployment;
   const { passphrase } = options;
+  if (isRootAlone(authority.hierarchy)) throw new CaError('ERR_CA_MISSING', 'this data directory holds a root alone; serve where its issuing CA is');
   const addresses = new Addresses(config.gateway, options);
   const sources = options.upstreams === undefined ? config.upstreams : new Map(Object.entries(options.upstreams));
   const identityKey = needsIdentityKey(sources) ? await identityKeyOf(config.directory, { passphrase, randomness }) : undefined;

@@ -17,7 +17,7 @@ import { SallyportError } from '../errors.ts';
 import { ForeignFiles } from './authority-source.ts';
 import { argument, collect, common, passphraseOption, usage } from './cli.ts';
 import type { Call, Cli } from './cli.ts';
-import { asArgument, printable } from './output.ts';
+import { asArgument, asWord, printable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
 import { readBytes } from './read-text.ts';
 
@@ -156,10 +156,11 @@ const readInput = (call: Call<SignOptions>): Promise<Buffer> => readBytes(resolv
 
 /** As they were typed. */
 function argumentsOf({ args, options }: Call<SignOptions>): readonly string[] {
-  const repeated = (name: string, values: readonly string[] | undefined): readonly string[] => (values ?? []).flatMap((value) => [name, asArgument(value)]);
-  const one = (name: string, value: string | undefined): readonly string[] => (value === undefined ? [] : [name, asArgument(value)]);
+  const repeated = (name: string, values: readonly string[] | undefined): readonly string[] => (values ?? []).flatMap((value) => [name, asWord(value)]);
+  const word = (name: string, value: string | undefined): readonly string[] => (value === undefined ? [] : [name, asWord(value)]);
+  const path = (name: string, value: string | undefined): readonly string[] => (value === undefined ? [] : [name, asArgument(value)]);
   return [
-    ...args.filter((each) => typeof each === 'string').map(asArgument), ...one('--ca', options.ca), ...one('--path-len', options.pathLen), ...one('--years', options.years), ...repeated('--permit-dns', options.permitDns),
-    ...repeated('--exclude-dns', options.excludeDns), ...repeated('--permit-uri', options.permitUri), ...one('--out', options.out), ...one('--dir', options.dir), ...one('--passphrase-file', options.passphraseFile),
+    ...args.filter((each) => typeof each === 'string').map(asArgument), ...word('--ca', options.ca), ...word('--path-len', options.pathLen), ...word('--years', options.years), ...repeated('--permit-dns', options.permitDns),
+    ...repeated('--exclude-dns', options.excludeDns), ...repeated('--permit-uri', options.permitUri), ...path('--out', options.out), ...path('--dir', options.dir), ...path('--passphrase-file', options.passphraseFile),
   ];
 }

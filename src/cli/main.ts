@@ -11,7 +11,7 @@ import { gatewayInfo } from '../upstream/gateway-info.ts';
 export { processIo } from './io.ts';
 export type { CliIo } from './io.ts';
 
-/** `argv` without program and script. Resolves with the exit code: 0 done, 1 failed, 2 usage, 3 denied or a finding. */
+/** `argv` without program and script. Resolves with the exit code: 0 done, 1 failed, 2 usage, 3 denied or a finding, 4 waits for a second person. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
   const cli = new Cli(io, run);
   const program = createProgram(cli, { version: gatewayInfo().version, commands: await commandsFor(argv[0]) });
@@ -37,7 +37,7 @@ export function createProgram(cli: Cli, { version, commands }: { readonly versio
     .addHelpText(
       'after',
       `
-Exit codes: 0 done, 1 failed, 2 usage, 3 denied or a finding.
+Exit codes: 0 done, 1 failed, 2 usage, 3 denied or a finding, 4 waits for a second person.
 
 Begin with:
   $ sallyport demo
@@ -46,8 +46,17 @@ Begin with:
   $ sallyport serve -- npx -y @modelcontextprotocol/server-everything`,
     );
   for (const register of commands) register(program, cli);
+  for (const command of program.commands) pointToExamples(command, program.name());
   quiet(program, cli);
   return program;
+}
+
+/** A group has no examples of its own. */
+function pointToExamples(command: Command, above: string): void {
+  if (command.commands.length === 0) return;
+  const name = `${above} ${command.name()}`;
+  command.addHelpText('after', `\nExamples are in the help of each command, such as ${name} ${command.commands[0]?.name() ?? ''} --help`);
+  for (const child of command.commands) pointToExamples(child, name);
 }
 
 /** Commander says what is wrong with the arguments through us, and never ends the process. */

@@ -114,9 +114,11 @@ function hintOf(error: unknown): string | undefined {
 
 /** A path as one would type it into a command. */
 export function asArgument(path: string): string {
-  const plain = isAbsolute(path) || path.startsWith('.') ? path : `./${path}`;
-  return /^[\w@%+=:,./\\-]+$/.test(plain) ? plain : `"${plain}"`;
+  return asWord(isAbsolute(path) || path.startsWith('.') ? path : `./${path}`);
 }
+
+/** A name or a number as one would type it into a command. */
+export const asWord = (text: string): string => (/^[\w@%+=:,./\\-]+$/.test(text) ? text : `"${text}"`);
 
 /** Columns as wide as their widest cell; the last one is not padded. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
