@@ -87,7 +87,7 @@ export interface CertificateRecord extends CertificateIntent {
 
 /** What an intent meets. */
 export interface Contenders {
-  /** Of its agent, without the intent: not expired when it was made, or revoked for another reason than `superseded`. By createdAt, then serial. */
+  /** Of its agent, without the intent: not expired when it was made, and the one revoked last for another reason than `superseded`. By createdAt, then serial. */
   readonly ofAgent: readonly Contender[];
   /** Who holds the key or held it, the intent's own agent among them: each agent, profile and reason of revocation once. */
   readonly ofKey: readonly Pick<CertificateRecord, 'agent' | 'profile' | 'revocationReason'>[];

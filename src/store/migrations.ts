@@ -178,6 +178,12 @@ const migrations: readonly Migration[] = [
       'CREATE INDEX api_request_by_time ON api_request (at)',
     ],
   },
+  {
+    name: 'last revocation of an agent',
+    statements: () => [
+      "CREATE INDEX certificate_revoked_by_agent ON certificate (agent, revoked_at) WHERE state = 'revoked' AND revocation_reason <> 'superseded'",
+    ],
+  },
 ];
 
 export const schemaVersion = migrations.length;

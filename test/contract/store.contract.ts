@@ -79,12 +79,13 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         expect(await store.ca.countCertificates({})).toBe(3);
       });
 
-      it('tells an intent what it meets: live and revoked ones of its agent, and who had its key', async () => {
+      it('tells an intent what it meets: live ones of its agent and the one revoked last, and who had its key', async () => {
         const store = await open();
         const live = await issue(store.ca, { createdAt: later(-3) });
         const lapsed = await issue(store.ca, { createdAt: later(-9), notBefore: later(-9), notAfter: later(-2) });
         const [replaced, revoked] = [await issue(store.ca, { createdAt: later(-8), notAfter: later(-2) }), await issue(store.ca, { createdAt: later(-7), notAfter: later(-2), spkiHash: 'c4'.repeat(32) })];
         await store.ca.revoke([replaced], 'superseded', noon, revokedEvent);
+        await store.ca.revoke([await issue(store.ca, { createdAt: later(-6), notAfter: later(-2) })], 'keyCompromise', later(-3), revokedEvent);
         await store.ca.revoke([revoked], 'keyCompromise', noon, revokedEvent);
         await issue(store.ca, { agent: 'agent-8' });
         const intent = anIntent();
@@ -96,8 +97,8 @@ export const storeContract = (name: string, underTest: StoreUnderTest): void => 
         ]);
         expect(ofAgent.map(({ serial }) => serial)).not.toContain(lapsed.serial);
         const by = (agent: string, revocationReason?: string) => ({ agent, profile: 'agent', revocationReason });
-        expect(ofKey).toHaveLength(3);
-        expect(ofKey).toEqual(expect.arrayContaining([by('agent-7'), by('agent-7', 'superseded'), by('agent-8')]));
+        expect(ofKey).toHaveLength(4);
+        expect(ofKey).toEqual(expect.arrayContaining([by('agent-7'), by('agent-7', 'superseded'), by('agent-7', 'keyCompromise'), by('agent-8')]));
       });
 
       it('lets of two intents that are recorded at once the later one see the earlier', async () => {
