@@ -99,7 +99,8 @@ export class FollowedCrl {
   async #look(): Promise<void> {
     const complete = await this.#complete.look();
     const delta = await this.#lookAtDelta();
-    if (complete === 'unchanged' && delta === undefined) return;
+    // What was kept but could not be used then, as with a wrong clock, is tried again.
+    if (complete === 'unchanged' && delta === undefined && this.#source.state() !== undefined) return;
     const bytes = complete === 'unchanged' ? await this.#complete.kept() : complete.bytes;
     if (bytes === undefined) return;
     const merged = delta?.bytes ?? (await this.#delta?.kept());

@@ -138,14 +138,15 @@ export class OcspSource {
     known.askAgainAt = now + Math.min(refreshMs, (until - now) / 2);
     known.until = status.status === 'good' ? until : 0;
     this.#lastAnswerAt = now;
-    this.#tell(issuer.spkiHash, certificate.serial, status);
+    this.#tell(issuer.spkiHash, certificate.serial, { status, thisUpdate });
   }
 
-  #tell(issuerId: IssuerId, serial: SerialHex, status: ReturnType<typeof verifyOcspResponse>['status']): void {
+  #tell(issuerId: IssuerId, serial: SerialHex, { status, thisUpdate }: Pick<ReturnType<typeof verifyOcspResponse>, 'status' | 'thisUpdate'>): void {
     const { index } = this.#options;
+    const known = index.lookup(issuerId, serial);
     if (status.status === 'revoked') index.add([{ issuerId, serial, revokedAt: status.revokedAt, reason: status.reason }]);
-    // Only a hold is ever lifted (RFC 5280 §5.3.1).
-    else if (status.status === 'good' && index.lookup(issuerId, serial)?.reason === 'certificateHold') index.remove(issuerId, serial);
+    // Only a hold is ever lifted (RFC 5280 §5.3.1), and not by what was said before it, which may still be passed around.
+    else if (status.status === 'good' && known?.reason === 'certificateHold' && thisUpdate >= known.revokedAt) index.remove(issuerId, serial);
   }
 
   /** The index asks back how long the word on a certificate holds. */

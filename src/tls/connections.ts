@@ -122,8 +122,11 @@ export class ConnectionRegistry {
   }
 
   /** What is not surely fresh is looked up. */
-  #isFresh({ peer, issuer }: Connection, now: number): boolean {
-    return now < this.#options.index.freshUntil(peer.principal.issuerId) || this.#options.onUnknownStatus === 'allow' || issuer.anchor?.statusOptional === true;
+  #isFresh({ peer, issuer: { anchor, certified } }: Connection, now: number): boolean {
+    const { index, onUnknownStatus } = this.#options;
+    // Of the CAs above somebody must go on saying that they are not revoked, as at the handshake.
+    if (anchor !== undefined && certified.some(({ issuerId, certificate }) => !anchor.vouchesFor(certificate) && now >= index.freshUntil(issuerId))) return false;
+    return now < index.freshUntil(peer.principal.issuerId) || onUnknownStatus === 'allow' || anchor?.statusOptional === true;
   }
 
   /** Destroys every connection of a certificate and says how many. */

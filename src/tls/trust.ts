@@ -100,10 +100,10 @@ export class TrustStore {
         if (nearest === undefined || (verdict.ours && !nearest.ours)) nearest = verdict;
         continue;
       }
-      const owner = this.#owners.get(verdict.issuer.issuerId);
-      if (owner === undefined || owner === anchor.name) return verdict;
+      const { certificate: issuer, above } = verdict.issuer;
+      if ([issuer, ...above].every(({ spkiHash }) => (this.#owners.get(spkiHash) ?? anchor.name) === anchor.name)) return verdict;
       // A cross certificate must not turn one authority's agents into another's.
-      nearest ??= { ok: false, code: 'ERR_PEER_ISSUER', reason: `it was issued by a CA of another trust than trust.${anchor.name}`, ours: true };
+      nearest ??= { ok: false, code: 'ERR_PEER_ISSUER', reason: `it was issued by, or below, a CA of another trust than trust.${anchor.name}`, ours: true };
     }
     return nearest;
   }

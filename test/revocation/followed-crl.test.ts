@@ -77,6 +77,19 @@ describe('a CRL at an address', () => {
     expect([third.status(one), third.status(two)]).toMatchObject([{ status: 'revoked' }, { status: 'unknown', because: 'stale' }]);
   });
 
+  it('that could not be used when it was read is tried again, though the address has no other', async () => {
+    const crl = pki.issuing.crl({ entries: [revokedEntry(one)], crlNumber: 3 });
+    answer = serve(crl, { etag: '"3"' });
+    await follow('clock').crl.refresh();
+    const again = follow('clock');
+    clock.offsetMs = -365 * 86_400_000;
+    await again.crl.load();
+    expect(again.problems).toHaveLength(1);
+    clock.offsetMs = 0;
+    expect(await failure(again.crl.refresh())).toBe('taken');
+    expect(again.status(one).status).toBe('revoked');
+  });
+
   it('stays when what comes is older, forged, foreign, from the future, too long or nothing like it', async () => {
     const { crl, status } = follow('stays');
     answer = serve(pki.issuing.crl({ entries: [revokedEntry(one)], crlNumber: 7 }));

@@ -94,7 +94,7 @@ describe('an OCSP responder', () => {
   });
 
   it('lifts a hold that it told of, and calls nobody good whom it does not know', async () => {
-    const { ask, status, clock, says } = source({ refreshMs: 1 });
+    const { ask, index, status, clock, says } = source({ refreshMs: 1 });
     says.now = { status: { status: 'revoked', reason: 'certificateHold', revokedAt: seconds(Date.now()) } };
     await ask();
     expect(status()).toMatchObject({ status: 'revoked' });
@@ -102,6 +102,13 @@ describe('an OCSP responder', () => {
     clock.offsetMs = 2_000;
     await ask();
     expect(status().status).toBe('good');
+    // An answer from before the hold that a CRL tells of lifts nothing.
+    index.add([{ issuerId, serial: peer.certificate.serial, revokedAt: seconds(clock.now().getTime() + 1_000), reason: 'certificateHold' }]);
+    clock.offsetMs = 2_010;
+    void ask();
+    await new Promise((resolve) => { setImmediate(resolve); });
+    expect(status().status).toBe('revoked');
+    index.remove(issuerId, peer.certificate.serial);
     says.now = { status: { status: 'unknown' } };
     clock.offsetMs = 4_000;
     void ask();

@@ -1,4 +1,5 @@
 import { connect } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { afterAll, describe, expect, it } from 'vitest';
 import { TrustAnchor } from '../../src/tls/trust-anchor.ts';
 import type { TrustAnchorOptions } from '../../src/tls/trust-anchor.ts';
@@ -66,6 +67,24 @@ describe('certificates of other authorities', () => {
     expect(refusal()).toContain('ERR_PEER_REVOKED: the issuing CA');
   });
 
+  it('are cut while they are connected when nobody says any more that a CA above them is not revoked', async () => {
+    const fresh = freshIndex(ours);
+    const sockets: TLSSocket[] = [];
+    const other = await openPort({ pki: ours, index: fresh, trust: storeOf(anchor({ issuers: 'any' })), handler: (request, response) => { sockets.push(request.socket as TLSSocket); response.end(); } });
+    fresh.replaceIssuer(corp.issuing.certificate.spkiHash, fresh.newTable(), corpCrl);
+    fresh.replaceIssuer(corp.root.certificate.spkiHash, fresh.newTable(), { freshUntil: Date.now() + 60_000 });
+    const verdicts: unknown[] = [];
+    other.http.on('request', ({ socket }) => {
+      verdicts.push(other.listener.connections.check(socket as TLSSocket));
+      other.listener.connections.onCut(({ error }) => verdicts.push(error.code));
+      fresh.setFreshUntil(corp.root.certificate.spkiHash, Date.now() - 1);
+      other.listener.connections.check(socket as TLSSocket);
+    });
+    await call(other, alice());
+    expect([sockets.length, verdicts]).toEqual([1, [undefined, 'ERR_PEER_STATUS_UNKNOWN']]);
+    await other.close();
+  });
+
   it('are cut when their anchor leaves, and stay when it is only read again', async () => {
     const identity = alice();
     await until(() => port.listener.connections.countOf('corp/cn:alice') === 0, 'earlier ones closed');
@@ -91,6 +110,15 @@ describe('certificates of other authorities', () => {
     const partner = anchor({ name: 'partner', roots: [corp.root.certificate], issuers: 'any' });
     const pinned = new TrustAnchor({ name: 'corp', roots: [corp.issuing.certificate], issuers: [corp.issuing.certificate], identity: { from: 'commonName' }, status: 'required' });
     expect(storeOf(partner, pinned).foreigner(alice().certificate, [corp.issuing.certificate], new Date())).toMatchObject({ ok: true, principal: { id: 'corp/cn:alice' } });
+    // Or its root, whose issuing CAs nobody configured.
+    const [partnerRoot, corpRoot] = [authority('Partner', { key: keyNumber(0) }), authority('Corp', { key: keyNumber(1) })];
+    const cross = authority('Corp', { key: keyNumber(1), issuer: partnerRoot });
+    const issuing = authority('Corp Issuing', { key: keyNumber(2), issuer: corpRoot });
+    const anchors = [['partner', partnerRoot], ['corp', corpRoot]] as const;
+    const store = storeOf(...anchors.map(([name, { certificate }]) => anchor({ name, roots: [certificate], issuers: 'any', identity: { from: 'dns' } })));
+    const agent = leaf(issuing, { names: { dnsNames: ['a.corp.example'] } }).certificate;
+    expect(store.foreigner(agent, [issuing.certificate, cross.certificate], AT)).toMatchObject({ ok: true, principal: { id: 'corp/dns:a.corp.example' } });
+    expect(store.with(store.anchors.slice(0, 1)).foreigner(agent, [issuing.certificate, cross.certificate], AT)).toMatchObject({ ok: true, principal: { trust: 'partner' } });
   });
 });
 
