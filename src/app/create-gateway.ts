@@ -20,6 +20,7 @@ import { webListener } from '../gateway/web-listener.ts';
 import { RevocationIndex } from '../revocation/revocation-index.ts';
 import { StoreSource } from '../revocation/store-source.ts';
 import { systemClock, systemRandomness } from '../system.ts';
+import { faultsOfRuntime, isFaultyRuntime } from '../tls/known-runtimes.ts';
 import { answerRefusal } from '../tls/refusal.ts';
 import { stapleTo } from '../tls/stapling.ts';
 import type { TrustStore } from '../tls/trust.ts';
@@ -368,9 +369,6 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   };
 };
 
-/** Node 24.21.0 leaks about 5 KB of native memory for each handshake with a client certificate. */
-const leakingRuntimes: ReadonlySet<string> = new Set(['v24.21.0']);
-
 const warnOfRuntime = (logger: Logger): void => {
-  if (leakingRuntimes.has(process.version)) logger.warn({ runtime: process.version }, 'this Node.js leaks memory with each client certificate: use 24.20 or 26');
+  if (isFaultyRuntime(process.version)) logger.warn({ runtime: process.version }, `this Node.js ${faultsOfRuntime}`);
 };

@@ -2,6 +2,7 @@
  * The latest checkpoint, kept in a file beside the store: whoever rolls the store back must roll
  * this back too, so keep copies of it elsewhere.
  */
+import { randomUUID } from 'node:crypto';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { SallyportError } from '../errors.ts';
 import { parseCheckpoint } from './checkpoint.ts';
@@ -22,7 +23,8 @@ export const keepCheckpoint = async (path: string, note: string): Promise<void> 
   if (size === undefined) throw new TypeError('not a checkpoint');
   const kept = await readKeptCheckpoint(path);
   if (kept !== undefined && (parseCheckpoint(kept)?.size ?? Infinity) >= size) return;
-  const temporary = `${path}.${process.pid}.${size}.tmp`;
+  // A gateway and a command of one process may keep the same checkpoint at the same time.
+  const temporary = `${path}.${size}.${randomUUID()}.tmp`;
   try {
     const file = await open(temporary, 'wx', 0o600);
     try {

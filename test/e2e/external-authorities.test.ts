@@ -8,6 +8,7 @@ import { attempt, openStream } from '../../src/demo/stranger.ts';
 import { createGateway } from '../../src/index.ts';
 import type { RunningGateway } from '../../src/index.ts';
 import { createLogger } from '../../src/app/log.ts';
+import { isFaultyRuntime } from '../../src/tls/known-runtimes.ts';
 import { Workplace } from '../cli/run.ts';
 import { createV1Handler } from '../support/mcp-servers/v1-http.ts';
 import { createTestPki, revokedEntry } from '../support/pki.ts';
@@ -61,7 +62,9 @@ const anchors = async (...argv: readonly string[]) => {
   return { code, anchors: (JSON.parse(stdout) as { anchors: readonly { name: string; roots: readonly unknown[]; crls: readonly { standing: string; crlNumber: string | null }[]; problems?: readonly { code: string }[] }[] }).anchors };
 };
 
-describe('certificates of other authorities', { timeout: 30_000 }, () => {
+if (isFaultyRuntime(process.version)) console.warn(`certificates of other authorities skipped: ${process.version} withholds the chain that peers send`);
+
+describe.skipIf(isFaultyRuntime(process.version))('certificates of other authorities', { timeout: 30_000 }, () => {
   it('are looked over and fetched by hand', async () => {
     expect(await anchors('list')).toMatchObject({ code: 3, anchors: [{ name: 'corp', crls: [{ standing: 'absent' }] }, { name: 'mesh', roots: [] }] });
     expect(await anchors('refresh')).toMatchObject({ code: 0, anchors: [{ crls: [{ standing: 'fresh', crlNumber: '1' }], problems: [] }, { roots: [{ subject: 'CN=Mesh Root,O=Test' }], problems: [] }] });

@@ -10,9 +10,7 @@ afterEach(async () => {
 });
 
 describe.each([
-  ['p384', 'ec'],
   ['rsa3072', 'rsa'],
-  ['ed25519', 'ed25519'],
   ['ml-dsa-65', 'ml-dsa-65'],
 ])('a deployment with %s keys', { timeout: 60_000 }, (algorithm, type) => {
   it('goes the whole way: init, issue, enroll, serve, call, revoke', async () => {
