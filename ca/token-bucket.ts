@@ -31,3 +31,24 @@ export class TokenBucket {
     return true;
   }
 }
+
+/** One for each of those who ask, in bounded memory: the one not used for longest is forgotten first. */
+export class TokenBuckets {
+  readonly #clock: Clock;
+  readonly #options: TokenBucketOptions & { readonly most: number };
+  readonly #buckets = new Map<string, TokenBucket>();
+
+  constructor(clock: Clock, options: TokenBucketOptions & { readonly most: number }) {
+    this.#clock = clock;
+    this.#options = options;
+  }
+
+  take(who: string): boolean {
+    const bucket = this.#buckets.get(who) ?? new TokenBucket(this.#clock, this.#options);
+    this.#buckets.delete(who);
+    this.#buckets.set(who, bucket);
+    const [oldest] = this.#buckets.keys();
+    if (this.#buckets.size > this.#options.most && oldest !== undefined) this.#buckets.delete(oldest);
+    return bucket.take();
+  }
+}

@@ -4,6 +4,7 @@ import type { ApiWorld } from '../api/operation.ts';
 import type { AcmeServer } from '../../ca/acme/server.ts';
 import { createEnrollHandler, createEstHandler, createRenewHandler, createTrustBundleHandler, estOperations } from '../../ca/index.ts';
 import type { CertificateAuthority, CertificateKey, EstOperation, KeyAlgorithm } from '../../ca/index.ts';
+import { TokenBuckets } from '../../ca/token-bucket.ts';
 import { SallyportError } from '../errors.ts';
 import type { EnrollmentCaller, EnrollmentRoute } from '../gateway/enrollment-server.ts';
 import { bundlePaths, presentPublicly } from './public-handler.ts';
@@ -24,12 +25,26 @@ export interface EnrollmentWorld {
   readonly api: ApiWorld;
 }
 
+/**
+ * Renewals of one agent, whatever became of them: each leaves an entry in the audit log, and one that succeeds a
+ * certificate, which is on the CRL once it was replaced. An agent that renews every minute does not notice.
+ */
+const renewals = { perSecond: 0.2, burst: 60, most: 10_000 };
+
 export const enrollmentRoutes = ({ authority, acme, est, places, api }: EnrollmentWorld): readonly EnrollmentRoute[] => {
   const answering = () => {
     const { gateway, enrollment } = places();
     return { authority, gateway, renewal: `${enrollment}/renew`, present: presentPublicly };
   };
   const bundle = createTrustBundleHandler({ authority });
+  const limit = new TokenBuckets(api.clock, renewals);
+  const shownBy = ({ peer, expired }: EnrollmentCaller): CertificateKey | undefined => {
+    const shown = peer?.principal ?? expired;
+    if (shown !== undefined && !limit.take(peer?.principal.id ?? `${shown.issuerId} ${shown.serial}`)) {
+      throw new SallyportError('ERR_LIMIT_REQUESTS', 'the agent renews too often: use the certificate that was issued', { facts: { issuer: shown.issuerId, serial: shown.serial } });
+    }
+    return shown;
+  };
   return [
     // On the public listener too, where nobody proves who answers.
     ...[...bundlePaths].map((path): EnrollmentRoute => ({ path, certificate: 'ignored', handle: (request) => bundle(request) })),
@@ -47,14 +62,12 @@ export const enrollmentRoutes = ({ authority, acme, est, places, api }: Enrollme
     { path: apiPath, certificate: 'required', handle: createApiHandler(api) },
     // Every request there is signed; a client certificate proves nothing more.
     ...(acme === undefined ? [] : [{ path: '/acme/', certificate: 'ignored' as const, handle: (request: Request, { address }: EnrollmentCaller) => acme.handle(request, { address }) }]),
-    ...(est === undefined ? [] : estRoutes(authority, est.keyAlgorithm)),
+    ...(est === undefined ? [] : estRoutes(authority, est.keyAlgorithm, shownBy)),
   ];
 };
 
-const shownBy = ({ peer, expired }: EnrollmentCaller): CertificateKey | undefined => peer?.principal ?? expired;
-
 /** RFC 7030 §3.2.2: with and without a label, which is the name of a profile. */
-const estRoutes = (authority: CertificateAuthority, keyAlgorithm: KeyAlgorithm): readonly EnrollmentRoute[] => {
+const estRoutes = (authority: CertificateAuthority, keyAlgorithm: KeyAlgorithm, shownBy: (caller: EnrollmentCaller) => CertificateKey | undefined): readonly EnrollmentRoute[] => {
   const handle = createEstHandler({ authority, keyAlgorithm, present: presentPublicly });
   const demands: Readonly<Record<EstOperation, Pick<EnrollmentRoute, 'certificate' | 'expired' | 'guessable'>>> = {
     // RFC 7030 §4.1.2 and §4.5.1: anybody may ask.
