@@ -87,12 +87,18 @@ async function init(call: Call<InitOptions>): Promise<void> {
     [
       `${output.paint('green', 'made')} ${shown}`,
       ...made.lines,
-      `  keys         ${options.keyAlgorithm}, ${passphrase === undefined ? 'not encrypted: give a passphrase where others can read the disk' : 'encrypted with your passphrase'}`,
+      `  keys         ${options.keyAlgorithm}, ${onToken(options)}${passphrase === undefined ? 'not encrypted: give a passphrase where others can read the disk' : 'encrypted with your passphrase'}`,
       '',
       'next',
       ...made.next,
     ].join('\n'),
   );
+}
+
+/** Its PIN or the device guards it; the passphrase is for the files. */
+function onToken({ rootKeyUri, keyUri }: InitOptions): string {
+  const named = [...(rootKeyUri === undefined ? [] : ['root']), ...(keyUri === undefined ? [] : ['issuing CA'])];
+  return named.length === 0 ? '' : `${named.join(' and ')} on a token, those in files `;
 }
 
 /** Beside its place first: what an interrupted run leaves is never taken for a data directory. */

@@ -83,6 +83,7 @@ function painted(io: CliIo, stream: CliStream, colour: Colour, text: string): st
 const hints: Partial<Record<ErrorCode, string>> = {
   ERR_POLICY_INVALID: 'correct the file; a running gateway keeps the last good policy',
   ERR_KEY_PASSPHRASE: 'give it with --passphrase-file FILE, in SALLYPORT_PASSPHRASE or as the systemd credential sallyport.passphrase',
+  ERR_API_DENIED: 'roles are given under admins in sallyport.yaml of the gateway; its audit log says what was missing (sallyport audit tail --action api.decided)',
   ERR_INTERNAL: 'set SALLYPORT_DEBUG=1 to see where it comes from',
 };
 
