@@ -1,5 +1,5 @@
 /** The last good copy of what somebody else publishes, on disk, with what a conditional request needs. */
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makePrivateDirectory, writeDurably } from '../../ca/durable-file.ts';
@@ -21,23 +21,24 @@ export class KeptDocument {
   }
 
   /** Undefined when there is none. The facts are those of exactly these octets, else they are left out. */
-  async read(): Promise<{ readonly bytes: Uint8Array; readonly facts: KeptFacts | undefined } | undefined> {
+  async read(): Promise<{ readonly bytes: Uint8Array; readonly digest: string; readonly facts: KeptFacts | undefined } | undefined> {
     const bytes = await readFile(this.file).catch(missing);
     if (bytes === undefined) return undefined;
     const text = await readFile(`${this.file}.json`, 'utf8').catch(missing);
-    return { bytes, facts: text === undefined ? undefined : factsIn(text, digestOf(bytes)) };
+    const digest = await digestOf(bytes);
+    return { bytes, digest, facts: text === undefined ? undefined : factsIn(text, digest) };
   }
 
   /** On disk when it resolves. Octets first: facts that belong to others are not believed. */
-  async write(bytes: Uint8Array, facts: KeptFacts): Promise<void> {
+  async write(bytes: Uint8Array, digest: string, facts: KeptFacts): Promise<void> {
     await makePrivateDirectory(dirname(this.file));
     await writeDurably(this.file, bytes);
-    await this.note(bytes, facts);
+    await this.note(digest, facts);
   }
 
   /** The same octets were found to be current once more. */
-  async note(bytes: Uint8Array, facts: KeptFacts): Promise<void> {
-    await writeDurably(`${this.file}.json`, `${JSON.stringify({ ...facts, sha256: digestOf(bytes) })}\n`);
+  async note(digest: string, facts: KeptFacts): Promise<void> {
+    await writeDurably(`${this.file}.json`, `${JSON.stringify({ ...facts, sha256: digest })}\n`);
   }
 }
 
@@ -46,7 +47,20 @@ const missing = (error: unknown): undefined => {
   throw error;
 };
 
-export const digestOf = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
+/** Half a millisecond of hashing. */
+const SLICE_OCTETS = 1024 * 1024;
+
+/** Of what may be 64 MiB long: others get their turn meanwhile. */
+export const digestOf = async (bytes: Uint8Array): Promise<string> => {
+  const hash = createHash('sha256');
+  for (let at = 0; at < bytes.length; at += SLICE_OCTETS) {
+    if (at > 0) await nextTurn();
+    hash.update(bytes.subarray(at, at + SLICE_OCTETS));
+  }
+  return hash.digest('hex');
+};
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
 
 const factsIn = (text: string, sha256: string): KeptFacts | undefined => {
   let value: unknown;

@@ -65,7 +65,7 @@ export class PublishedDocument {
     // A copy of another place says nothing about this one.
     if (kept.facts !== undefined && kept.facts.from !== this.from) return undefined;
     this.#facts = kept.facts;
-    this.#digest = digestOf(kept.bytes);
+    this.#digest = kept.digest;
     return kept.bytes;
   }
 
@@ -79,7 +79,8 @@ export class PublishedDocument {
       return 'unchanged';
     }
     const { bytes, etag, lastModified } = found;
-    if (digestOf(bytes) === this.#digest) {
+    const digest = await digestOf(bytes);
+    if (digest === this.#digest) {
       await this.#checked(checkedAt);
       return 'unchanged';
     }
@@ -87,9 +88,9 @@ export class PublishedDocument {
     return {
       bytes,
       keep: async () => {
-        await this.#kept.write(bytes, facts);
+        await this.#kept.write(bytes, digest, facts);
         this.#facts = facts;
-        this.#digest = digestOf(bytes);
+        this.#digest = digest;
       },
     };
   }
@@ -99,7 +100,7 @@ export class PublishedDocument {
     this.#facts = { ...this.#facts, checkedAt };
     const kept = await this.#kept.read();
     // Another process may have kept a newer one meanwhile.
-    if (kept !== undefined && digestOf(kept.bytes) === this.#digest) await this.#kept.note(kept.bytes, this.#facts);
+    if (kept !== undefined && kept.digest === this.#digest) await this.#kept.note(kept.digest, this.#facts);
   }
 
   #fetched(): ReturnType<FetchDocument> {
