@@ -195,7 +195,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   const onWebFailure = (error: unknown, address: string | undefined): void => logger.info({ error, address }, 'request refused');
   const publicServer = createServer(
     { headersTimeout: 10_000, requestTimeout: 30_000 },
-    webListener({ limits: { bodyBytes: 4_096, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, clock, identityKeys: identityKey === undefined ? undefined : identityKeySet(identityKey) }) }),
+    webListener({ limits: { bodyBytes: 4_096, bodyTimeoutMs: 5_000 }, onFailure: onWebFailure, handler: publicHandler({ authority, audit, index, gateway, foreign, clock, identityKeys: identityKey === undefined ? undefined : identityKeySet(identityKey) }) }),
   );
   publicServer.maxConnections = 1_000;
   const staple = (server: Server): void => {

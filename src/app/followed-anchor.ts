@@ -38,6 +38,8 @@ export interface FollowedAnchorState {
   readonly bundle: FollowedBundleState | undefined;
   readonly crls: readonly FollowedCrlState[];
   readonly ocsp: OcspSourceState | undefined;
+  /** How long past its end a status counts. */
+  readonly graceMs: number;
 }
 
 export class FollowedAnchor {
@@ -84,7 +86,7 @@ export class FollowedAnchor {
   }
 
   get state(): FollowedAnchorState {
-    return { name: this.name, anchor: this.#anchor, trustDomain: trustDomainOf(this.#file.config), bundle: this.#bundle?.state, crls: this.#crls.map(({ state }) => state), ocsp: this.#ocsp?.state };
+    return { name: this.name, anchor: this.#anchor, trustDomain: trustDomainOf(this.#file.config), bundle: this.#bundle?.state, crls: this.#crls.map(({ state }) => state), ocsp: this.#ocsp?.state, graceMs: this.#file.config.dangerouslyAcceptStaleFor ?? 0 };
   }
 
   /** Files whose change makes another anchor, and those that hold what is published or kept of it. */

@@ -12,14 +12,17 @@ export interface PublicHandlerOptions {
   readonly index: RevocationIndex;
   readonly gateway: Gateway;
   readonly clock: Clock;
+  /** Of the other authorities: what is missing or out of date. */
+  readonly foreign: { readonly standing: string | undefined };
   /** JWK Set that verifies what upstreams learn about callers. */
   readonly identityKeys: object | undefined;
 }
 
-export const publicHandler = ({ authority, audit, index, gateway, clock, identityKeys }: PublicHandlerOptions): ((request: Request) => Promise<Response>) => {
+export const publicHandler = ({ authority, audit, index, gateway, foreign, clock, identityKeys }: PublicHandlerOptions): ((request: Request) => Promise<Response>) => {
   const health = healthHandler([
     { name: 'audit', check: async () => (audit.available ? undefined : 'unavailable') },
     { name: 'revocation', check: async () => (authority.trusted('issuing').every(({ id }) => index.freshUntil(id) > clock.now().getTime()) ? undefined : 'stale') },
+    { name: 'trust', check: async () => foreign.standing },
     { name: 'gateway', check: async () => (gateway.draining ? 'draining' : undefined) },
     { name: 'upstreams', check: async () => ((await gateway.upstreamsHealthy()) ? undefined : 'unreachable') },
   ]);

@@ -13,6 +13,7 @@ import type { TrustAnchor } from '../tls/trust-anchor.ts';
 import type { TrustedIssuer } from '../tls/trust.ts';
 import { FollowedAnchor } from './followed-anchor.ts';
 import type { FollowedAnchorState } from './followed-anchor.ts';
+import { gapsOf } from './trust-standing.ts';
 import { watchFiles } from './watch-files.ts';
 
 export interface TrustAnchorsOptions {
@@ -72,6 +73,12 @@ export class TrustAnchors {
 
   get state(): readonly FollowedAnchorState[] {
     return [...this.#followed.values()].map(({ state }) => state);
+  }
+
+  /** For `/readyz`. */
+  get standing(): 'absent' | 'stale' | undefined {
+    const now = this.#options.clock.now().getTime();
+    return this.state.flatMap((state) => gapsOf(state, now))[0]?.standing;
   }
 
   /** `onChange`: other certificates are believed in from now on. */

@@ -3,6 +3,7 @@ import { loadHierarchy } from '../../ca/index.ts';
 import type { Clock, Randomness } from '../../ca/ports.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/load.ts';
+import type { FetchDocument } from '../revocation/fetch-document.ts';
 import { RevocationIndex } from '../revocation/revocation-index.ts';
 import type { TrustStore } from '../tls/trust.ts';
 import { trustOf } from './own-trust.ts';
@@ -20,14 +21,14 @@ export interface TrustView {
 }
 
 /** @throws SallyportError `ERR_CONFIG_*`, CaError `ERR_CA_MISSING` */
-export const openTrustView = async (directory: string, { clock, randomness }: { readonly clock: Clock; readonly randomness: Randomness }): Promise<TrustView> => {
+export const openTrustView = async (directory: string, { clock, randomness, fetch }: { readonly clock: Clock; readonly randomness: Randomness; readonly fetch?: FetchDocument }): Promise<TrustView> => {
   const config = await loadConfig(directory);
   const index = new RevocationIndex({ randomness });
   const problems: unknown[] = [];
   const note = (facts: unknown): void => {
     if (typeof facts === 'object' && facts !== null && 'error' in facts) problems.push(facts.error);
   };
-  const foreign = await TrustAnchors.open(config, { index, clock, randomness, log: { info: () => undefined, warn: note, error: note }, record: () => undefined });
+  const foreign = await TrustAnchors.open(config, { index, clock, randomness, fetch, log: { info: () => undefined, warn: note, error: note }, record: () => undefined });
   const ours = trustOf(await loadHierarchy({ directory: config.directory, keys: 'ignore' }));
   return { config, index, foreign, problems, store: ours.with(foreign.anchors) };
 };

@@ -42,6 +42,7 @@ export const checkTitles = {
   issuingCrl: 'the CRL of the issuing CA is fresh',
   rootCrl: 'the CRL of the root CA is fresh',
   publishedCrls: 'CRLs are published',
+  otherAuthorities: 'other authorities are current',
   configuration: 'the configuration is sound',
   policy: 'the policy is sound',
   audit: 'the audit log is vouched for',

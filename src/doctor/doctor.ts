@@ -12,11 +12,14 @@ import type { Certificate } from '../../ca/x509/certificate.ts';
 import { decodePem } from '../../ca/x509/pem.ts';
 import { filesIn, openDeployment, openForReading, readVerifierKey } from '../app/deployment.ts';
 import type { Deployment } from '../app/deployment.ts';
+import { openTrustView } from '../app/trust-view.ts';
 import { explainFailure } from '../bridge/explain.ts';
 import { configFileName, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/load.ts';
 import { codeOf, SallyportError } from '../errors.ts';
+import { fetchDocument } from '../revocation/fetch-document.ts';
 import type { Store } from '../store/store.ts';
+import { examineAnchors } from './anchors.ts';
 import { attempt, checkIds, checkOf, fail, failedWith, pass, skip, warn } from './check.ts';
 import type { Check, CheckId, Finding } from './check.ts';
 import { examinePublishedCrls, examineStoredCrls, publicBaseUrl } from './crls.ts';
@@ -78,6 +81,13 @@ export const runDoctor = async (options: DoctorOptions): Promise<DoctorReport> =
       ...certificateChecks(certificates, now).map(([id, finding]) => note(id, () => finding)),
       ...storeChecks(opened.store, certificates, config, options.clock).map(([id, examine]) => note(id, examine)),
       note('configuration', async () => (await examineWriters(join(config.directory, configFileName), platform)) ?? examineConfiguration(config)),
+      note('otherAuthorities', async () => {
+        if (config.trust.size === 0) return examineAnchors({ anchors: [], problems: new Map(), now });
+        const { foreign } = await openTrustView(config.directory, { ...options, fetch: (wanted) => fetchDocument({ ...wanted, timeoutMs }) });
+        const problems = await foreign.refresh();
+        foreign.close();
+        return examineAnchors({ anchors: foreign.state, problems, now: options.clock.now() });
+      }),
       note('policy', async () => (await examineWriters(config.policyFile, platform)) ?? examinePolicy(config.policyFile)),
       note('runtime', () => examineRuntime(options.runtime ?? process.version)),
       note('gateway', async () => {

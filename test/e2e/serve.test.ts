@@ -118,7 +118,7 @@ describe('serve', () => {
       return [response.status, response.ok ? await response.json() : undefined];
     };
     expect(await answerTo('/healthz')).toEqual([200, { status: 'ok' }]);
-    expect(await answerTo('/readyz')).toEqual([200, { status: 'ready', checks: { audit: 'ok', revocation: 'ok', gateway: 'ok', upstreams: 'ok' } }]);
+    expect(await answerTo('/readyz')).toEqual([200, { status: 'ready', checks: { audit: 'ok', revocation: 'ok', trust: 'ok', gateway: 'ok', upstreams: 'ok' } }]);
     expect(await answerTo('/keys/root.key.pem')).toEqual([404, undefined]);
     expect(await answerTo('/crl/../keys/root.key.pem')).toEqual([404, undefined]);
   });
