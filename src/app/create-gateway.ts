@@ -21,6 +21,7 @@ import { RevocationIndex } from '../revocation/revocation-index.ts';
 import { StoreSource } from '../revocation/store-source.ts';
 import { systemClock, systemRandomness } from '../system.ts';
 import { faultsOfRuntime, isFaultyRuntime } from '../tls/known-runtimes.ts';
+import type { ServerIdentity } from '../tls/listener.ts';
 import { answerRefusal } from '../tls/refusal.ts';
 import { stapleTo } from '../tls/stapling.ts';
 import type { TrustStore } from '../tls/trust.ts';
@@ -159,8 +160,9 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
   };
   const toolWatch = new ToolWatch({ store: store.tools, changes: store.changes, clock, log: logger, onApplied: (seq) => acknowledge(seq, { connectionsCut: 0, millis: 0 }) });
   await toolWatch.start();
+  let identityInUse = await readServerIdentity(config.directory, passphrase);
   const gateway = new Gateway({
-    identity: shownUnder(await readServerIdentity(config.directory, passphrase), authority.hierarchy), trust, index, policy, evidence: audit, upstreams,
+    identity: shownUnder(identityInUse, authority.hierarchy), trust, index, policy, evidence: audit, upstreams,
     limits: { ...config.gateway.limits, answerBytes },
     allowedHosts: config.gateway.allowedHosts, allowedOrigins: config.gateway.allowedOrigins,
     minTlsVersion: config.gateway.minTlsVersion, eras: config.gateway.eras, aggregate: config.gateway.aggregate, auditArguments: config.audit.arguments,
@@ -203,10 +205,9 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     if (ocsp !== undefined) stapleTo(server, { staple: (certificate) => ocsp.staple(certificate), onFailure: (error) => logger.warn({ error }, 'no OCSP answer could be stapled to the server certificate') });
   };
   const acme = await acmeServerOf({ deployment, clock, randomness, passphrase, logger, base: () => addresses.enrollUrl ?? '' });
-  const enrollmentIdentity = await readServerIdentity(config.directory, passphrase);
   const enrollmentServer = createEnrollmentServer({
     // The agent pins the root by its hash, so it must be shown.
-    identity: shownUnder(enrollmentIdentity, authority.hierarchy, { root: 'shown' }),
+    identity: shownUnder(identityInUse, authority.hierarchy, { root: 'shown' }),
     trust: () => ownTrust, index, clock, minVersion: config.gateway.minTlsVersion,
     renewalGraceMs: config.ca.renewalGrace,
     routes: enrollmentRoutes({
@@ -246,14 +247,23 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
       return last.ownIssuersAre(own) ? last : own;
     }
   };
+  const exchange = (identity: ServerIdentity, hierarchy: Hierarchy): void => {
+    gateway.listener.reload({ ...shownUnder(identity, hierarchy), trust });
+    enrollmentServer.setSecureContext({ ...shownUnder(identity, hierarchy, { root: 'shown' }), ca: [...ownTrust.authorities], minVersion: config.gateway.minTlsVersion });
+    identityInUse = identity;
+  };
   const reloadIdentity = async (hierarchy: Hierarchy): Promise<void> => {
+    // Whoever is not trusted any more is out, whatever becomes of our own certificate.
+    trust = withForeign(ownTrust, trust);
     try {
-      const identity = await readServerIdentity(config.directory, passphrase);
-      trust = withForeign(ownTrust, trust);
-      gateway.listener.reload({ ...shownUnder(identity, hierarchy), trust });
-      enrollmentServer.setSecureContext({ ...shownUnder(identity, hierarchy, { root: 'shown' }), ca: [...ownTrust.authorities], minVersion: config.gateway.minTlsVersion });
+      exchange(await readServerIdentity(config.directory, passphrase), hierarchy);
     } catch (error) {
       logger.error({ error }, 'server certificate could not be reloaded: the last good one stays in use');
+      try {
+        exchange(identityInUse, hierarchy);
+      } catch (cause) {
+        logger.error({ error: cause }, 'who is trusted could not be exchanged: restart the gateway');
+      }
     }
   };
   const reloadHierarchy = async (): Promise<void> => {

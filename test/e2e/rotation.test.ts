@@ -1,6 +1,6 @@
 /** The promise of docs/hierarchy.md: issuing CA and root are replaced under running agents, by commands of another process, and no call is lost. */
 import { X509Certificate } from 'node:crypto';
-import { cp, readFile } from 'node:fs/promises';
+import { cp, readFile, rename } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createGateway } from '../../src/app/create-gateway.ts';
@@ -102,8 +102,12 @@ it('issuing CA and then root are replaced while agents keep calling, and no call
   expect(await refusal('first')).toBeUndefined();
   expect(await port.place.run('ca', 'rotate', 'retire', 'issuing')).toMatchObject({ code: 3, stderr: expect.stringContaining('ERR_CA_IN_USE') });
   await renew('steady', 'distant');
+  // That its own key cannot be read keeps the gateway from nothing.
+  const serverKey = port.path('port', 'keys', 'server.key.pem');
+  await rename(serverKey, `${serverKey}.away`);
   await rotate('retire', 'issuing');
   expect(await refusal('first')).toBe('ERR_PEER_UNTRUSTED');
+  await rename(`${serverKey}.away`, serverKey);
   expect(await refusal('steady')).toBeUndefined();
 
   await rotate('prepare', 'root');
