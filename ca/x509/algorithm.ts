@@ -170,6 +170,11 @@ export function isSupportedSignature(algorithm: Uint8Array): boolean {
   return schemeOfIdentifier(algorithm) !== undefined;
 }
 
+/** Type of the key that signs so, as `KeyObject.asymmetricKeyType` names it; undefined for a scheme that is not known here. */
+export function signingKeyTypeOf(algorithm: Uint8Array): string | undefined {
+  return schemeOfIdentifier(algorithm)?.keyType;
+}
+
 /** The public key, for checking many signatures. Throws `ERR_DER_INVALID` for anything OpenSSL cannot read. */
 export function publicKeyOf(spki: Uint8Array): KeyObject {
   if (spki.length > MAX_SPKI) throw invalid('public key longer than the limit', 0);

@@ -9,6 +9,8 @@ import type { Store } from '../store/store.ts';
 import { common, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatTable } from './output.ts';
+import { algorithmsOf } from './quantum-safety.ts';
+import type { Algorithms } from './quantum-safety.ts';
 import { remoteOf, remoteOptions } from './remote.ts';
 import type { RemoteAuthority, RemoteOptions } from './remote.ts';
 
@@ -21,6 +23,7 @@ interface InventoryOptions extends RemoteOptions {
   readonly expiring?: string;
   readonly ou?: string;
   readonly agent?: string;
+  readonly algorithms?: true;
   readonly format?: 'table' | 'json' | 'csv';
 }
 
@@ -32,8 +35,9 @@ export const registerInventory: RegisterCommand = (program, cli) => {
     .option('--expiring <duration>', 'only live ones that expire within this time, such as 30d')
     .option('--ou <unit>', 'only those with this organizational unit')
     .option('--agent <name>', 'only those of this agent')
+    .option('--algorithms', 'add the algorithms of key and signature, and whether both are quantum-safe')
     .addOption(new Option('--format <format>', 'how to print (default: table)').choices(['table', 'json', 'csv'])));
-  common(command, ['sallyport inventory', 'sallyport inventory --status live --expiring 7d', 'sallyport inventory --ou analytics --format csv > analytics.csv', 'sallyport inventory --json', 'sallyport inventory --server https://mcp.acme.internal:8444 --identity ./pki-admin']);
+  common(command, ['sallyport inventory', 'sallyport inventory --status live --expiring 7d', 'sallyport inventory --ou analytics --format csv > analytics.csv', 'sallyport inventory --json', 'sallyport inventory --algorithms', 'sallyport inventory --server https://mcp.acme.internal:8444 --identity ./pki-admin']);
   command.action(cli.action<InventoryOptions>(inventory));
 };
 
@@ -43,6 +47,10 @@ async function inventory(call: Call<InventoryOptions>): Promise<void> {
   if (options.expiring !== undefined && within === undefined) throw usage(`${options.expiring} is not a duration: write 30d or 12h`);
   const remote = remoteOf(io, options);
   if (remote !== undefined) {
+    if (options.algorithms === true) {
+      remote.close();
+      throw usage('--algorithms looks into the certificates of a data directory: leave --server out');
+    }
     try {
       print(call, await remoteRows(remote, options, within === undefined ? undefined : new Date(io.clock.now().getTime() + within)));
     } finally {
@@ -55,7 +63,7 @@ async function inventory(call: Call<InventoryOptions>): Promise<void> {
     const now = io.clock.now();
     const query = { ...(options.ou === undefined ? {} : { organizationalUnit: options.ou }), ...(options.agent === undefined ? {} : { agent: options.agent }), ...(within === undefined ? {} : { expiresBefore: new Date(now.getTime() + within) }) };
     const rows = (await all(store, query))
-      .map((record) => rowOf(record, now))
+      .map((record) => ({ ...rowOf(record, now), ...(options.algorithms === true ? algorithmsOf(record) : {}) }))
       .filter(({ status }) => (options.status === undefined || status === options.status) && (within === undefined || status === 'live'));
     print(call, rows);
   } finally {
@@ -125,7 +133,7 @@ function rowOf(record: CertificateRecord, now: Date) {
   };
 }
 
-type Row = ReturnType<typeof rowOf>;
+type Row = ReturnType<typeof rowOf> & Partial<Algorithms>;
 
 function statusOf(record: CertificateRecord, now: Date): CertificateStatus {
   if (record.revocationReason === 'certificateHold') return 'held';
@@ -136,9 +144,13 @@ function statusOf(record: CertificateRecord, now: Date): CertificateStatus {
 
 function table(rows: readonly Row[], now: Date): string {
   if (rows.length === 0) return 'no certificates';
-  const body = rows.map((row) => [row.agent, row.status === 'revoked' ? `revoked (${row.revocationReason ?? 'unspecified'})` : row.status, row.profile, row.organizationalUnits.join(', ') || '-', until(row, now), row.serial]);
-  return `${formatTable(['AGENT', 'STATUS', 'PROFILE', 'OU', 'EXPIRES', 'SERIAL'], body)}\n${rows.length === 1 ? '1 certificate' : `${rows.length} certificates`}`;
+  const body = rows.map((row) => [row.agent, row.status === 'revoked' ? `revoked (${row.revocationReason ?? 'unspecified'})` : row.status, row.profile, row.organizationalUnits.join(', ') || '-', until(row, now), row.serial,
+    ...(withAlgorithms(rows) ? [row.keyAlgorithm ?? '-', row.signatureAlgorithm ?? '-', row.quantumSafe === null ? '-' : row.quantumSafe === true ? 'yes' : 'no'] : [])]);
+  const heads = ['AGENT', 'STATUS', 'PROFILE', 'OU', 'EXPIRES', 'SERIAL'];
+  return `${formatTable(withAlgorithms(rows) ? [...heads, 'KEY', 'SIGNATURE', 'QUANTUM-SAFE'] : heads, body)}\n${rows.length === 1 ? '1 certificate' : `${rows.length} certificates`}`;
 }
+
+const withAlgorithms = ([first]: readonly Row[]): boolean => first?.quantumSafe !== undefined;
 
 function until(row: Row, now: Date): string {
   const date = row.notAfter.toISOString().slice(0, 16).replace('T', ' ');
@@ -149,9 +161,10 @@ function until(row: Row, now: Date): string {
 
 /** RFC 4180. A cell that a spreadsheet would take for a formula gets a quote in front. */
 function csv(rows: readonly Row[]): string {
-  const header = ['agent', 'status', 'serial', 'thumbprint', 'issuer', 'subject', 'organizationalUnits', 'uri', 'dnsNames', 'profile', 'notBefore', 'notAfter', 'revokedAt', 'revocationReason', 'firstSeenAt', 'replaces'] as const;
+  const plain = ['agent', 'status', 'serial', 'thumbprint', 'issuer', 'subject', 'organizationalUnits', 'uri', 'dnsNames', 'profile', 'notBefore', 'notAfter', 'revokedAt', 'revocationReason', 'firstSeenAt', 'replaces'] as const;
+  const header: readonly (keyof Row)[] = withAlgorithms(rows) ? [...plain, 'keyAlgorithm', 'signatureAlgorithm', 'quantumSafe'] : plain;
   const cell = (value: Row[keyof Row]): string => {
-    const text = value === null ? '' : value instanceof Date ? value.toISOString() : typeof value === 'string' ? value : value.join(';');
+    const text = value === null || value === undefined ? '' : value instanceof Date ? value.toISOString() : typeof value === 'string' ? value : typeof value === 'boolean' ? String(value) : value.join(';');
     const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };

@@ -34,6 +34,7 @@ export const checkTitles = {
   authorityAsLeaf: 'a CA certificate as a leaf',
   leafOfRoot: 'a leaf signed by the root',
   tls12: 'TLS 1.2',
+  keyExchange: 'the key exchange is quantum-safe',
   dataDirectory: 'the data directory opens',
   keyModes: 'private keys are private',
   serverCertificate: 'the server certificate lasts',

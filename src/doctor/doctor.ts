@@ -29,6 +29,7 @@ import { examineAudit } from './evidence.ts';
 import { examineKeyModes, examineLife, examineWriters } from './files.ts';
 import { examineGate, gateChecks } from './gate.ts';
 import { examineConfiguration, examinePolicy } from './rules.ts';
+import { examineKeyExchange } from './key-exchange.ts';
 import { examineRuntime } from './runtime.ts';
 import { throwAwayProfiles } from './throw-away.ts';
 
@@ -95,6 +96,7 @@ export const runDoctor = async (options: DoctorOptions): Promise<DoctorReport> =
         return judgeGateway(first, url, certificates.server);
       }),
     ]);
+    await note('keyExchange', () => (first === undefined || first.verdict.kind === 'unreachable' ? skip('the gateway is not running') : examineKeyExchange(first.group)));
     const publicUrl = options.publicUrl ?? publicBaseUrl(config);
     const running = first !== undefined && first.verdict.kind !== 'unreachable';
     const ours = running && findings.get('gateway')?.outcome !== 'fail';

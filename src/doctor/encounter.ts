@@ -42,6 +42,8 @@ export interface Encounter {
   readonly resumed: boolean;
   /** Undefined when the handshake did not come that far. */
   readonly version: string | undefined;
+  /** The group of the key exchange; undefined where this Node.js does not say. */
+  readonly group: string | undefined;
   /** The last session the gate offered for later. */
   readonly session: Buffer | undefined;
   /** The certificate of the other side; `problem` is what keeps it from being our gateway. */
@@ -104,7 +106,7 @@ const converse = (target: Target, how: Approach, connection: 'close' | 'keep-ali
   let text = '';
   let concluded = false;
   let session: Buffer | undefined;
-  let handshake: Omit<Encounter, 'verdict' | 'session'> = { resumed: false, version: undefined, server: undefined };
+  let handshake: Omit<Encounter, 'verdict' | 'session'> = { resumed: false, version: undefined, group: undefined, server: undefined };
   let silence: NodeJS.Timeout | undefined;
   const finish = (verdict: Verdict): void => {
     if (concluded) return;
@@ -132,7 +134,7 @@ const converse = (target: Target, how: Approach, connection: 'close' | 'keep-ali
   socket.on('secureConnect', () => {
     reached.tls = true;
     // A socket that was closed forgets.
-    handshake = { resumed: socket.isSessionReused(), version: socket.getProtocol() ?? undefined, server: serverOf(socket) };
+    handshake = { resumed: socket.isSessionReused(), version: socket.getProtocol() ?? undefined, group: groupOf(socket), server: serverOf(socket) };
     socket.write(`GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\nAccept: application/json, text/event-stream\r\nUser-Agent: sallyport-doctor\r\nConnection: ${connection}\r\n\r\n`);
   });
   socket.on('data', (chunk: Buffer) => {
@@ -169,6 +171,12 @@ const connectionOptions = ({ url, root }: Target, { identity, session, version }
     ...(identity === undefined ? {} : { key: identity.key, cert: identity.cert }),
     ...(session === undefined ? {} : { session }),
   };
+};
+
+/** Of an exchange that has a name the types do not know of. */
+const groupOf = (socket: TLSSocket): string | undefined => {
+  const { name } = (socket.getEphemeralKeyInfo() ?? {}) as { readonly name?: unknown };
+  return typeof name === 'string' ? name : undefined;
 };
 
 const serverOf = (socket: TLSSocket): Encounter['server'] => {

@@ -185,6 +185,13 @@ describe('revoke', () => {
 });
 
 describe('inventory', () => {
+  it('says with --algorithms what each certificate rests on', async () => {
+    const text = (await place.run('inventory', '--algorithms', '--agent', 'ca:root')).stdout;
+    expect(text.split('\n')[0]).toMatch(/SERIAL +KEY +SIGNATURE +QUANTUM-SAFE$/);
+    expect(text.split('\n')[1]).toMatch(/p256 +ec +no$/);
+    expect(JSON.parse((await place.run('inventory', '--algorithms', '--agent', 'ca:root', '--json')).stdout)).toMatchObject([{ keyAlgorithm: 'p256', signatureAlgorithm: 'ec', quantumSafe: false }]);
+    expect((await place.run('inventory', '--algorithms', '--agent', 'ca:root', '--format', 'csv')).stdout).toMatch(/,keyAlgorithm,signatureAlgorithm,quantumSafe\r\n.*,p256,ec,false/);
+  });
   it('lists by status, as table, JSON and CSV', async () => {
     await place.json('issue', 'listed', '--ou', 'x');
     const rows = JSON.parse((await place.run('inventory', '--ou', 'x', '--json')).stdout) as readonly object[];

@@ -9,6 +9,7 @@ import type { CrlRecord, CrlState } from '../../ca/ports.ts';
 import { createCheckpointSigner } from '../../src/audit/checkpoint.ts';
 import { examineCrl, examinePublishedCrls, examineStoredCrls, publicBaseUrl } from '../../src/doctor/crls.ts';
 import { examineAudit } from '../../src/doctor/evidence.ts';
+import { examineKeyExchange } from '../../src/doctor/key-exchange.ts';
 import { examineKeyModes, examineLife, examineWriters } from '../../src/doctor/files.ts';
 import { examineConfiguration, examinePolicy } from '../../src/doctor/rules.ts';
 import { examineRuntime } from '../../src/doctor/runtime.ts';
@@ -223,6 +224,11 @@ describe('policy, configuration and runtime', () => {
     expect(examineConfiguration(parseConfig('gateway: { public: "0.0.0.0:8080" }', { directory: '/port' }))).toMatchObject({ outcome: 'warn', next: 'edit /port/sallyport.yaml, unless it is meant' });
   });
 
+  it('passes a hybrid key exchange, warns of any other, and skips what this Node.js does not tell', () => {
+    expect(examineKeyExchange('X25519MLKEM768')).toEqual({ outcome: 'pass', detail: 'X25519MLKEM768 with a peer that offers it' });
+    expect(examineKeyExchange('X25519')).toEqual({ outcome: 'warn', detail: 'X25519: what is recorded today could be read by a later quantum computer', next: 'run gateway and agents on a Node.js with OpenSSL 3.5, such as 26' });
+    expect(examineKeyExchange(undefined).outcome).toBe('skip');
+  });
   it('warns of the Node.js that leaks', () => {
     expect(examineRuntime('v24.21.0').outcome).toBe('warn');
     expect(examineRuntime('v24.20.1')).toEqual({ outcome: 'pass', detail: 'v24.20.1' });

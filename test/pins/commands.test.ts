@@ -35,7 +35,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['export', '<identity-dir> | --format <format> | --out <path> | --separate | --name <name> | --password-file <file> | --force | --passphrase-file <file>'],
   ['revoke', '[name] | --serial <hex> | --thumbprint <hex> | --ou <unit> | --key <hash|file> | --issuer <ca> | --profile <profile> | --issued-after <time> | --issued-before <time> | --reason <reason> | --yes | --passphrase-file <file> | --server <url> | --identity <dir>'],
   ['release', '[name] | --serial <hex> | --thumbprint <hex> | --passphrase-file <file>'],
-  ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --format <format> | --server <url> | --identity <dir>'],
+  ['inventory', '--status <status> | --expiring <duration> | --ou <unit> | --agent <name> | --algorithms | --format <format> | --server <url> | --identity <dir>'],
   ['crl', '--ca <ca> | --partition <number> | --delta | --list | --out <file> | --format <format> | --publish | --passphrase-file <file>'],
   ['ca audit', '--no-log'],
   ['ca show', ''],
