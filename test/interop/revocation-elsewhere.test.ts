@@ -61,7 +61,8 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const child of running) {
-    child.kill('SIGKILL');
+    // A master that is killed leaves its workers behind.
+    child.kill('SIGTERM');
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   }
   server.closeAllConnections();
