@@ -2,8 +2,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
-/** They exchange modules for others, so nothing may have been read before them. */
-const alone = ['test/bridge/renewal-crash.test.ts'];
+/**
+ * The first exchanges modules for others, so nothing may have been read before it. SoftHSM2 reads where its tokens
+ * are when a process first loads it, and never again.
+ */
+const alone = ['test/bridge/renewal-crash.test.ts', 'test/ca/pkcs11/signer.test.ts', 'test/cli/token-keys.test.ts'];
 
 export default defineConfig({
   test: {
