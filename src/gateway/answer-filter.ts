@@ -5,6 +5,7 @@
 import { SallyportError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
 import { withoutHiddenResources } from '../mcp/content-filter.ts';
+import { parseExact } from '../mcp/exact-json.ts';
 import { filterByShape, filterResult, needsFilter } from '../mcp/filters.ts';
 import type { FilterContext, HasClass } from '../mcp/filters.ts';
 import { withoutTellingInstructions } from '../mcp/instructions.ts';
@@ -267,7 +268,7 @@ const refusedAnswer = '{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"messag
 
 const parse = (text: string): unknown => {
   try {
-    return JSON.parse(text);
+    return parseExact(text);
   } catch (cause) {
     throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent something that is not JSON', { cause });
   }

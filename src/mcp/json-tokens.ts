@@ -50,6 +50,17 @@ export const repeatedMember = (text: string): string | undefined => {
   return undefined;
 };
 
+/** Whether some member name is written with an escape. */
+export const hasEscapedName = (text: string): boolean => {
+  if (!text.includes('\\')) return false;
+  for (let start = text.indexOf('"'); start !== -1; ) {
+    const end = stringEnd(text, start);
+    if (isFollowedByColon(text, end) && text.slice(start, end).includes('\\')) return true;
+    start = text.indexOf('"', end);
+  }
+  return false;
+};
+
 /** Digits, `.`, `e`, `E`, `+` and `-`. */
 const isNumberPart = (code: number): boolean => (code >= 0x30 && code <= 0x39) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === 0x2d;
 

@@ -2,7 +2,8 @@
  * JSON that survives being parsed and written again: numbers that a double cannot hold, or would
  * spell in another way, are kept as their own text (mcp.md row 3).
  */
-import { someNumber } from './json-tokens.ts';
+import { buildExact, parseExact } from './exact-json.ts';
+import { hasEscapedName, someNumber } from './json-tokens.ts';
 
 /** What ES2025 calls raw JSON; TypeScript's library does not know these members yet. */
 interface RawJson {
@@ -24,9 +25,10 @@ const fragileNumber = /(?:^|[[:,\s])(?:-0|-?\d+[.eE]|-?\d{16})/;
  * @throws SyntaxError as `JSON.parse` does
  */
 export const parseLossless = (text: string): unknown => {
-  const value: unknown = JSON.parse(text);
+  const value = parseExact(text);
   // A reviver costs ten times the parse, and most messages have no such number.
   if (!fragileNumber.test(text) || !someNumber(text, isFragile)) return value;
+  if (hasEscapedName(text)) return buildExact(text, (literal) => (isFragile(literal) ? json.rawJSON(literal) : Number(literal)));
   return json.parse(text, (_key, member, { source }) => (typeof member === 'number' && source !== undefined && isFragile(source) ? json.rawJSON(source) : member));
 };
 

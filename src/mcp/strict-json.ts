@@ -1,10 +1,11 @@
 /**
  * Strict reading of JSON that a peer wrote. Two parsers that disagree about one text are how a
  * gateway is bypassed, so texts on which parsers are known to disagree are refused before anything
- * looks at them (mcp.md row 2). What is accepted is exactly what `JSON.parse` returns.
+ * looks at them (mcp.md row 2). What is accepted is exactly what `JSON.parse` is to return.
  */
 import { isUtf8 } from 'node:buffer';
 import { SallyportError } from '../errors.ts';
+import { parseExact } from './exact-json.ts';
 import { repeatedMember } from './json-tokens.ts';
 
 export interface StrictJson {
@@ -37,7 +38,7 @@ export const readStrictJson = (bytes: Uint8Array, options: StrictJsonOptions = {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseExact(text);
   } catch {
     // The engine's own message quotes the body, which must not reach a log.
     throw notJson(bytes.length === 0 ? 'the body is empty: send one JSON-RPC message' : 'the body is not JSON');

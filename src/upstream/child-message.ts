@@ -1,6 +1,7 @@
 /** What routing needs to know of a line that a child wrote. The text itself is carried on as it is. */
 import { subscriptionIdKey } from '../mcp/envelope.ts';
 import type { RequestId } from '../mcp/message.ts';
+import { parseExact } from '../mcp/exact-json.ts';
 import { isObject, isRequestId } from '../mcp/read-messages.ts';
 import { splitBatch } from './json-text.ts';
 
@@ -57,7 +58,7 @@ const sessionNotifications = new Set([
 
 const parsed = (line: string): unknown => {
   try {
-    return JSON.parse(line);
+    return parseExact(line);
   } catch {
     return undefined;
   }

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SallyportError } from '../errors.ts';
 import type { Principal } from '../identity/principal.ts';
+import { parseExact } from '../mcp/exact-json.ts';
 import type { Era } from '../mcp/revisions.ts';
 import { abandonedError } from './abandoned.ts';
 import { captureResponse, requestOfOurs } from './captured-response.ts';
@@ -103,7 +104,7 @@ class HandlerUpstream implements Upstream {
     const { response, answer } = captureResponse(request, { upstream: this.name, maxBytes, pendingBytes, signal: AbortSignal.any([asked.signal, this.#closing.signal]) });
     // It may go on writing long after it has returned, and fail before it has written anything.
     Promise.resolve()
-      .then(() => this.#options.handler(request as IncomingMessage & { method: string; url: string; auth?: never }, response, asked.body === undefined ? undefined : JSON.parse(asked.body)))
+      .then(() => this.#options.handler(request as IncomingMessage & { method: string; url: string; auth?: never }, response, asked.body === undefined ? undefined : parseExact(asked.body)))
       .catch((cause: unknown) => response.destroy(new SallyportError('ERR_UPSTREAM_INVALID', 'the in-process MCP server failed: see its own log', { facts: { upstream: this.name }, cause })));
     return this.#usable(await this.#settled(answer, asked.signal), asked);
   }

@@ -6,6 +6,7 @@ import { Buffer, isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { SallyportError } from '../errors.ts';
+import { parseExact } from '../mcp/exact-json.ts';
 import { isObject } from '../mcp/read-messages.ts';
 import { SseDecoder } from '../mcp/sse.ts';
 import { abandonedError } from './abandoned.ts';
@@ -258,7 +259,7 @@ const textOf = (parts: readonly Buffer[], bytes: number): string | undefined => 
 
 const jsonRpcOf = (text: string): Readonly<Record<string, unknown>> | undefined => {
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseExact(text);
     return isObject(value) && value['jsonrpc'] === '2.0' ? value : undefined;
   } catch {
     return undefined;

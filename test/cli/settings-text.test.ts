@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { ownedKeys } from '../../src/cli/mcp-clients.ts';
 import { asWholeFile, withServer } from '../../src/cli/settings-text.ts';
 import { tomlStatements } from '../../src/cli/toml-statements.ts';
+import { parseExact } from '../../src/mcp/exact-json.ts';
 
 const entry = { type: 'stdio', command: '/usr/bin/node', args: ['/opt/sally port/bin/sallyport.js', 'connect', 'C:\\Users\\"x"'] };
 const json = (text: string, name = 'acme'): string => withServer(text, 'json', { section: 'servers', name, entry, owned: ownedKeys });
@@ -55,7 +56,7 @@ describe('JSON', () => {
       fc.property(fc.dictionary(key, value), fc.dictionary(key, fc.dictionary(key, value)), fc.constantFrom(undefined, 2, '\t'), fc.boolean(), (others, servers, indent, exists) => {
         const before = `// first\n${JSON.stringify({ ...others, servers: { ...servers, ...(exists ? { acme: { url: 'x', kept: [1] } } : {}) } }, undefined, indent)} // last`;
         const after = json(before);
-        expect(jsonc.parse(after)).toEqual({ ...(JSON.parse(JSON.stringify(others)) as object), servers: { ...(JSON.parse(JSON.stringify(servers)) as object), acme: { ...entry, ...(exists ? { kept: [1] } : {}) } } });
+        expect(jsonc.parse(after)).toEqual({ ...(parseExact(JSON.stringify(others)) as object), servers: { ...(parseExact(JSON.stringify(servers)) as object), acme: { ...entry, ...(exists ? { kept: [1] } : {}) } } });
         expect([after.startsWith('// first\n'), after.endsWith(' // last'), json(after)]).toEqual([true, true, after]);
       }),
       { numRuns: 100 },

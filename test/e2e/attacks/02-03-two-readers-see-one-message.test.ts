@@ -47,6 +47,15 @@ describe.each<UpstreamKind>(['stdio', 'http', 'v1', 'v2'])('with a %s upstream',
     expect(gateway.evidence.events.at(-1)).toMatchObject({ action: 'request.refused', outcome: 'denied', agent: 'agent-7' });
   });
 
+  // V8 takes `n\u0061me` for `n\u0` where an object of that shape had that name before (nodejs/node#63785).
+  it('a name twice, once escaped so that Node.js mistakes it for another it has seen, is refused too', async () => {
+    await session.post(call('"params":{"name":"echo","n\\\\u0":"x","arguments":{"text":"x"}}'));
+    const before = gateway.upstream.received().length;
+    const answer = await session.post(call('"params":{"name":"echo","n\\u0061me":"delete_everything","arguments":{"text":"x"}}'));
+    expect([answer.status, answer.answer.error?.data]).toEqual([400, { code: 'ERR_MCP_INVALID_REQUEST' }]);
+    expect(gateway.upstream.received()).toHaveLength(before);
+  });
+
   it('a big integer comes back with every digit', async () => {
     const answer = await session.post(callMessage(2, 'big_integer'));
     expect(answer.body).toContain('12345678901234567890');
