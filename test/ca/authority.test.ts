@@ -2,7 +2,10 @@ import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createCsr } from '../../ca/x509/csr.ts';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
-import { spkiOf } from '../../ca/x509/algorithm.ts';
+import { signWith, signatureAlgorithmFor, spkiOf } from '../../ca/x509/algorithm.ts';
+import { boolean, contextTag, element, integer, nullValue, octetString, oid, sequence, set } from '../../ca/x509/der.ts';
+import { encodeBasicConstraints, encodeExtendedKeyUsage, encodeExtension, encodeKeyUsage, encodeNoRevAvail } from '../../ca/x509/extension.ts';
+import { assembleSigned } from '../../ca/x509/signed.ts';
 import { codeOfRefusal, createAuthority, newCsr, newKey } from '../support/authority.ts';
 import type { AuthorityFixture } from '../support/authority.ts';
 
@@ -11,6 +14,14 @@ beforeAll(async () => {
   fixture = await createAuthority({ publicUrl: 'http://pki.acme.internal:8080/' });
 });
 afterAll(() => fixture.close());
+/** A request for a new key that asks for these extensions. */
+const csrWith = (...extensions: readonly Uint8Array[]): Uint8Array => {
+  const key = newKey();
+  const info = sequence(integer(0), sequence(), spkiOf(key), element(contextTag(0), sequence(oid('1.2.840.113549.1.9.14'), set(sequence(...extensions)))));
+  return assembleSigned(info, signatureAlgorithmFor('p256'), signWith(key, info));
+};
+/** RFC 5280 §4.2.1.6: critical when the subject is empty. */
+const hasCriticalSan = (der: Uint8Array): boolean => Buffer.from(der).includes(Buffer.concat([oid('2.5.29.17'), boolean(true)]));
 let last = 0;
 const name = (): string => `agent-${++last}`;
 
@@ -103,9 +114,63 @@ describe('what a request asks for', () => {
     expect(await codeOfRefusal(fixture.authority.issue({ agent: name(), ...grant, csr: newCsr(asked) }))).toBe('ERR_CA_CSR_CONTENT');
     expect((await fixture.events()).at(-1)).toMatchObject({ action: 'certificate.refused', reason: 'ERR_CA_CSR_CONTENT' });
   });
+  it('may repeat the usages of the profile', async () => {
+    const repeated = csrWith(encodeBasicConstraints({ ca: false }), encodeKeyUsage(['digitalSignature']), encodeExtendedKeyUsage(['clientAuth']));
+    await expect(fixture.authority.issue({ agent: name(), csr: repeated })).resolves.toBeDefined();
+  });
+  it.each([
+    ['to be a CA', encodeBasicConstraints({ ca: true }), 'to be a CA'],
+    ['to sign certificates', encodeKeyUsage(['digitalSignature', 'keyCertSign']), 'keyUsage keyCertSign'],
+    ['to be a server too', encodeExtendedKeyUsage(['clientAuth', 'serverAuth']), 'extendedKeyUsage 1.3.6.1.5.5.7.3.1'],
+    ['not to be asked about', encodeNoRevAvail(), 'extension 2.5.29.56'],
+    ['an extension of its own', encodeExtension('1.2.3.4', 'nonCritical', nullValue()), 'extension 1.2.3.4'],
+  ])('is refused, not trimmed, when it is %s', async (_, extension, excess) => {
+    await expect(fixture.authority.issue({ agent: name(), csr: csrWith(extension) })).rejects.toMatchObject({ code: 'ERR_CA_CSR_CONTENT', facts: { excess: [excess] } });
+  });
+});
+
+describe('a short-lived certificate', () => {
+  it('says that nobody need ask about it, names no place to ask, and is revoked like any other', async () => {
+    const { authority, store } = fixture;
+    const { der, serial, notBefore, notAfter } = await authority.issue({ agent: name(), profile: 'short-lived' });
+    expect(parseCertificate(der)).toMatchObject({ noRevAvail: true, crlDistributionPoints: undefined, unknownCriticalExtensions: [] });
+    // RFC 9608 §2: not critical, and NULL.
+    expect(Buffer.from(der).includes(sequence(oid('2.5.29.56'), octetString(nullValue())))).toBe(true);
+    for (const address of ['/crl/', '/ocsp', '/ca/']) expect(Buffer.from(der).includes(`pki.acme.internal:8080${address}`)).toBe(false);
+    expect(notAfter.getTime() - notBefore.getTime()).toBe((3_600 + 60 - 1) * 1_000);
+    await authority.revoke({ serial }, { reason: 'keyCompromise' });
+    const serials: string[] = [];
+    for await (const page of store.ca.revokedSerials(authority.issuing.id)) serials.push(...page.map((each) => each.serial));
+    expect(serials).toContain(serial);
+  });
+});
+
+describe('a profile that says who may issue it', () => {
+  const ways = ['operator', 'token', 'est', 'acme', 'renewal', 'api'] as const;
+  it('is issued on its own way and on no other', async () => {
+    const { authority } = fixture;
+    const first = await authority.issue({ agent: name() });
+    for (const only of ways) {
+      const narrow = await fixture.reopen({ profiles: { agent: { kind: 'agent', mayIssue: [only] } } });
+      const codes = await Promise.all([
+        ...ways.filter((way) => way !== 'renewal').map((way) => codeOfRefusal(narrow.issue({ agent: name(), csr: newCsr(), way }))),
+        codeOfRefusal(narrow.renew(first, { csr: newCsr() })),
+      ]);
+      const expected = [...ways.filter((way) => way !== 'renewal'), 'renewal'].map((way) => (way === only ? undefined : 'ERR_CA_PROFILE'));
+      expect([only, codes]).toEqual([only, expected]);
+    }
+  });
 });
 
 describe('issuing to a server', () => {
+  it('has a commonName of 64 characters, and for a longer host none, but a critical subjectAltName', async () => {
+    const longest = `${'a'.repeat(48)}.acme.internal12`;
+    expect(longest).toHaveLength(64);
+    const named = await fixture.authority.issueServer({ hosts: [longest] });
+    expect([named.subject, hasCriticalSan(named.der)]).toEqual([`CN=${longest}`, false]);
+    const unnamed = await fixture.authority.issueServer({ hosts: [`a${longest}`] });
+    expect([unnamed.subject, unnamed.dnsNames, hasCriticalSan(unnamed.der)]).toEqual(['', [`a${longest}`], true]);
+  });
   it('names the hosts, and keeps an existing key when given one', async () => {
     const key = newKey();
     const issued = await fixture.authority.issueServer({ hosts: ['localhost', '127.0.0.1', '::1'], publicKey: createPublicKey(key) });

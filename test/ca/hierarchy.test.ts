@@ -7,6 +7,7 @@ import type { CreateHierarchyOptions } from '../../ca/hierarchy.ts';
 import { lintCertificate } from '../../ca/lint.ts';
 import type { KeyAlgorithm } from '../../ca/ports.ts';
 import { keyAlgorithmOfSpki } from '../../ca/x509/algorithm.ts';
+import { element, sequence } from '../../ca/x509/der.ts';
 import { formatName } from '../../ca/x509/name.ts';
 import { systemClock as clock, systemRandomness as randomness } from '../../src/system.ts';
 import { codeOfRefusal } from '../support/authority.ts';
@@ -54,6 +55,11 @@ describe('a new hierarchy', () => {
   it('carries critical name constraints when asked', async () => {
     const { issuing } = await create({ permittedDnsNames: ['acme.internal', 'localhost'] });
     expect(issuing.certificate.unknownCriticalExtensions).toEqual(['2.5.29.30']);
+    // RFC 5280 §4.2.1.10: [2] a domain name, [6] the host of a URI; both behind permittedSubtrees.
+    const subtree = (tag: number, name: string) => sequence(element(tag, Buffer.from(name)));
+    const permitted = ['acme.internal', 'localhost'].map((name) => subtree(0x82, name));
+    expect(issuing.certificate.nameConstraints).toEqual(sequence(element(0xa0, ...permitted, subtree(0x86, 'acme.internal'))));
+    expect((await create()).issuing.certificate.nameConstraints).toBeUndefined();
   });
   it.each([
     ['ERR_CA_NAME', { trustDomain: 'Not A Domain' }],

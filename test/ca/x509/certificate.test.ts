@@ -1,12 +1,12 @@
 import 'reflect-metadata';
-import { X509Certificate, createPublicKey } from 'node:crypto';
+import { X509Certificate, createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { X509Certificate as PeculiarCertificate } from '@peculiar/x509';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CaError } from '../../../ca/errors.ts';
 import { keyAlgorithmOfSpki, signatureAlgorithmFor, spkiOf } from '../../../ca/x509/algorithm.ts';
 import { assembleSigned, encodeTbsCertificate, parseCertificate, verifyCertificateSignature } from '../../../ca/x509/certificate.ts';
-import { bitString, boolean, element, explicit, integer, nullValue, octetString, oid, sequence, utcOrGeneralizedTime } from '../../../ca/x509/der.ts';
+import { DerReader, bitString, boolean, element, explicit, integer, nullValue, octetString, oid, sequence, utcOrGeneralizedTime } from '../../../ca/x509/der.ts';
 import {
   EXTENDED_KEY_USAGE,
   encodeAuthorityInformationAccess,
@@ -192,6 +192,13 @@ test('a signature algorithm off the list never verifies, whatever the key', () =
   expect(verifyCertificateSignature(bare, rsa.certificate.spki)).toBe(false);
 });
 
+// RFC 8410 §3 and §6, RFC 9881 §2: neither NULL nor anything else behind the OID.
+test.each([['ed25519', '1.3.101.112'], ['ml-dsa-44', '2.16.840.1.101.3.4.3.17'], ['ml-dsa-65', '2.16.840.1.101.3.4.3.18'], ['ml-dsa-87', '2.16.840.1.101.3.4.3.19']] as const)('%s is written without parameters, as a key and in a signature', (algorithm, expected) => {
+  const bare = sequence(oid(expected));
+  expect(signatureAlgorithmFor(algorithm)).toEqual(bare);
+  expect(new DerReader(spkiOf(generateKeyPairSync(algorithm as 'ed25519').publicKey)).enter().raw()).toEqual(bare);
+});
+
 describe('keys', () => {
   test.each<[string, Uint8Array, string]>([
     ['RSA of 1024 bits', sequence(sequence(oid('1.2.840.113549.1.1.1'), nullValue()), bitString(sequence(integer(new Uint8Array(128).fill(0xff)), integer(65537)))), 'ERR_KEY_ALGORITHM'],
@@ -199,6 +206,8 @@ describe('keys', () => {
     ['an unknown curve', sequence(sequence(oid('1.2.840.10045.2.1'), oid('1.3.132.0.10')), bitString(new Uint8Array(65))), 'ERR_KEY_ALGORITHM'],
     ['a compressed point', sequence(sequence(oid('1.2.840.10045.2.1'), oid('1.2.840.10045.3.1.7')), bitString(Uint8Array.of(2, ...new Uint8Array(32)))), 'ERR_DER_INVALID'],
     ['Ed25519 with parameters', sequence(sequence(oid('1.3.101.112'), nullValue()), bitString(new Uint8Array(32))), 'ERR_DER_INVALID'],
+    ['ML-DSA-65 with parameters', sequence(sequence(oid('2.16.840.1.101.3.4.3.18'), nullValue()), bitString(new Uint8Array(1952))), 'ERR_DER_INVALID'],
+    ['ML-DSA-65 of 1951 octets', sequence(sequence(oid('2.16.840.1.101.3.4.3.18')), bitString(new Uint8Array(1951))), 'ERR_DER_INVALID'],
     ['Ed25519 of 31 octets', sequence(sequence(oid('1.3.101.112')), bitString(new Uint8Array(31))), 'ERR_DER_INVALID'],
     ['an RSA exponent of 3', sequence(sequence(oid('1.2.840.113549.1.1.1'), nullValue()), bitString(sequence(integer(new Uint8Array(256).fill(0xff)), integer(3)))), 'ERR_KEY_ALGORITHM'],
   ])('%s is refused', (_, spki, code) => {
