@@ -52,6 +52,7 @@ export function encodePem(label: string, der: Uint8Array): string {
 export function derOf(input: Uint8Array | string, ...labels: readonly string[]): Uint8Array {
   if (typeof input !== 'string' && (input[0] === 0x30 || input.length === 0)) return input;
   const text = typeof input === 'string' ? input : Buffer.from(input.buffer, input.byteOffset, input.length).toString('latin1');
+  if (!text.includes('-----')) throw malformed(`no block found; expected a line like -----BEGIN ${labels[0] ?? ''}-----`);
   const [block, ...others] = decodePem(text).filter((candidate) => labels.includes(candidate.label));
   if (block === undefined) throw malformed(`no ${labels[0] ?? ''} block found`);
   if (others.length > 0) throw malformed(`more than one ${labels[0] ?? ''} block; give them one at a time`);

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { importCrl } from '../../ca/crl-import.ts';
+import { CaError } from '../../ca/errors.ts';
 import type { ImportedCrl } from '../../ca/crl-import.ts';
 import { loadHierarchy } from '../../ca/index.ts';
 import { formatName } from '../../ca/x509/name.ts';
@@ -29,7 +30,15 @@ async function importCrls({ io, options, args, output, directory }: Call<object>
   try {
     const hierarchy = await loadHierarchy({ directory: config.directory, keys: 'ignore' });
     const imported: ImportedCrl[] = [];
-    for (const file of files as readonly string[]) imported.push(await importCrl(await readBytes(resolve(io.cwd, file)), hierarchy, { store: store.ca, clock: io.clock, actor: `cli:${io.user}` }));
+    for (const file of files as readonly string[]) {
+      const octets = await readBytes(resolve(io.cwd, file));
+      try {
+        imported.push(await importCrl(octets, hierarchy, { store: store.ca, clock: io.clock, actor: `cli:${io.user}` }));
+      } catch (cause) {
+        // Of several, which one it was.
+        throw cause instanceof CaError ? new CaError(cause.code, `${file}: ${cause.message}`, { facts: { ...cause.facts, file }, cause }) : cause;
+      }
+    }
     output.result({ imported: imported.map(factsOf) }, () => imported.flatMap(linesOf).join('\n'));
   } finally {
     await close();

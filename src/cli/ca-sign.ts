@@ -9,7 +9,6 @@ import { planCrossSigned, planRequested, signSubordinate } from '../../ca/subord
 import type { SubordinateOptions, SubordinatePlan } from '../../ca/subordinate.ts';
 import { checkHosts, checkTrustDomain } from '../../ca/subject-rules.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
-import { parseCsr } from '../../ca/x509/csr.ts';
 import { openDeployment } from '../app/deployment.ts';
 import type { Deployment } from '../app/deployment.ts';
 import type { ExitCode } from '../errors.ts';
@@ -19,7 +18,7 @@ import { argument, collect, common, passphraseOption, usage } from './cli.ts';
 import type { Call, Cli } from './cli.ts';
 import { asArgument, asWord, printable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
-import { readBytes } from './read-text.ts';
+import { readRequest } from './read-request.ts';
 
 interface SignOptions {
   readonly ca?: string;
@@ -35,7 +34,7 @@ interface SignOptions {
 export const registerCaSign = (ca: Command, cli: Cli): void => {
   const sign = signingOptions(ca.command('sign').description('certify the CA of a request, such as sallyport init writes for a root that is elsewhere; exit code 3 when only shown').argument('<request>', 'certificate signing request, PEM or DER'));
   common(sign, ['sallyport ca sign issuing.csr.pem --out issuing.cert.pem', 'sallyport ca sign issuing.csr.pem --permit-uri acme.internal --permit-dns acme.internal --yes', 'sallyport ca sign plant.csr.pem --path-len 1 --years 5']);
-  sign.action(cli.action<SignOptions>(async (call) => certify(call, 'ca sign', async (by) => planRequested(parseCsr(await readInput(call)), by, optionsOf(call.options), call.io.clock.now()))));
+  sign.action(cli.action<SignOptions>(async (call) => certify(call, 'ca sign', async (by) => planRequested(await readRequest(resolve(call.io.cwd, argument(call, 0))), by, optionsOf(call.options), call.io.clock.now()))));
 
   const crossSign = signingOptions(
     ca.command('cross-sign').description('certify the key of another root or CA under its own name, so that what it issued leads to this root too; exit code 3 when only shown').argument('<certificate>', 'certificate of that CA, PEM or DER'),
@@ -151,8 +150,6 @@ function optionsOf({ pathLen, years, permitDns = [], excludeDns = [], permitUri 
     ...(constrained ? { nameConstraints: { permittedDnsNames: permitDns, excludedDnsNames: excludeDns, permittedUriHosts: permitUri } } : {}),
   };
 }
-
-const readInput = (call: Call<SignOptions>): Promise<Buffer> => readBytes(resolve(call.io.cwd, argument(call, 0)));
 
 /** As they were typed. */
 function argumentsOf({ args, options }: Call<SignOptions>): readonly string[] {

@@ -1,10 +1,8 @@
 /** `sallyport issue`: a certificate on the operator's word, with or without a key made here. */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { CaError } from '../../ca/index.ts';
 import type { IssuedCertificate } from '../../ca/index.ts';
 import type { CertificateAuthority, Profile } from '../../ca/index.ts';
-import { parseCsr } from '../../ca/x509/csr.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { beginIdentity } from '../bridge/identity-directory.ts';
 import { aggregatePath, endpointPath } from '../config/endpoint-path.ts';
@@ -17,7 +15,7 @@ import type { Call, RegisterCommand } from './cli.ts';
 import { formatGrants, grantsOfCertificate } from './grants.ts';
 import { asArgument } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
-import { readBytes } from './read-text.ts';
+import { readRequest } from './read-request.ts';
 
 interface IssueOptions {
   readonly ou?: readonly string[];
@@ -51,7 +49,7 @@ export const registerIssue: RegisterCommand = (program, cli) => {
 async function issue(call: Call<IssueOptions>): Promise<void> {
   const { io, options, output, directory } = call;
   const name = argument(call, 0);
-  const csr = options.csr === undefined ? undefined : await readCsr(resolve(io.cwd, options.csr));
+  const csr = options.csr === undefined ? undefined : (await readRequest(resolve(io.cwd, options.csr))).der;
   const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
   try {
     const { authority, config } = deployment;
@@ -116,16 +114,6 @@ async function issueForCsr(authority: CertificateAuthority, call: Call<IssueOpti
     throw new SallyportError('ERR_CONFIG_EXISTS', `certificate ${certificate.serial} was issued but cannot be written to ${file} (${(cause as NodeJS.ErrnoException).code ?? 'unknown'}): revoke it, and give another directory with --out`, { facts: { file, serial: certificate.serial }, cause });
   }
   return { certificate, files: ['cert.pem'] };
-}
-
-async function readCsr(file: string): Promise<Uint8Array> {
-  const bytes = await readBytes(file);
-  try {
-    // A SEQUENCE begins DER.
-    return (bytes[0] === 0x30 ? parseCsr(new Uint8Array(bytes)) : parseCsr(bytes.toString('utf8'))).der;
-  } catch (cause) {
-    throw cause instanceof CaError ? new CaError(cause.code, `${file} is not a certificate signing request (${cause.message}): make one with openssl req -new`, { facts: { file }, cause }) : cause;
-  }
 }
 
 /** A bad policy does not keep a certificate from being issued; it grants nothing until it is mended. */

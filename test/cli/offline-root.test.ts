@@ -69,7 +69,7 @@ describe('a root on a machine of its own', { timeout: 30_000 }, () => {
     await place.json('revoke', '--serial', serial, '--reason', 'cACompromise', '--dir', 'vault');
     await place.json('crl', '--ca', 'root', '--dir', 'vault', '--out', 'root-2.crl');
     expect(await place.json('ca', 'import-crl', 'root-2.crl', '--dir', 'port')).toMatchObject({ imported: [{ entries: 1, revoked: [{ serial, reason: 'cACompromise' }] }] });
-    expect((await place.run('ca', 'import-crl', 'root.crl', '--dir', 'port')).stderr).toMatch(/^error ERR_CRL_STALE: this CRL, or a newer one of the same CA, is here already; fetch the newest from where the key is/);
+    expect((await place.run('ca', 'import-crl', 'root.crl', '--dir', 'port')).stderr).toMatch(/^error ERR_CRL_STALE: root.crl: this CRL, or a newer one of the same CA, is here already; fetch the newest from where the key is/);
   });
 
   it('signs nothing that is no CA of another name and key, and no deeper than its pathLen', async () => {
