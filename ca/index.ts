@@ -52,6 +52,6 @@ export type { EstCall, EstHandlerOptions, EstOperation } from './http/est.ts';
 export type { PresentError } from './http/json-exchange.ts';
 export type { CrlHandlerOptions } from './http/publication.ts';
 export type { OcspHandlerOptions } from './http/ocsp.ts';
-export type { OcspAnswer, OcspResponder, OcspShared } from './ocsp.ts';
+export type { OcspAnswer, OcspShared } from './ocsp.ts';
 export type { OcspResponders } from './ocsp-responders.ts';
 export type { RenewHandlerOptions } from './http/renew.ts';

@@ -16,7 +16,7 @@ import type { TokenBucketOptions } from './token-bucket.ts';
 import { signatureAlgorithmFor } from './x509/algorithm.ts';
 import type { Certificate } from './x509/certificate.ts';
 import { DerReader, equalBytes } from './x509/der.ts';
-import { assembleOcspResponse, encodeCertificateId, encodeOcspError, encodeOcspResponseData, issuerHashes, parseOcspRequest } from './x509/ocsp.ts';
+import { assembleOcspResponse, encodeCertificateId, encodeOcspError, encodeOcspResponseData, issuerHashes } from './x509/ocsp.ts';
 import { readCertificateId } from './x509/ocsp-certificate-id.ts';
 import type { OcspCertificateId, OcspCertificateStatus, OcspHash, OcspRequest } from './x509/ocsp.ts';
 
@@ -70,19 +70,6 @@ export class OcspResponder {
     this.#onDemand = new TokenBucket(clock, options.onDemand ?? { perSecond: 500, burst: 500 });
     this.#keepable = new TokenBucket(clock, options.keepable ?? { perSecond: 1_000, burst: 1_000 });
     this.#hashes = { sha1: issuerHashes(issuer.certificate, 'sha1'), sha256: issuerHashes(issuer.certificate, 'sha256') };
-  }
-
-  /** DER in, DER out. Whatever is wrong is an answer too: one without a signature (RFC 6960 §2.3). */
-  async respond(request: Uint8Array): Promise<OcspAnswer> {
-    let asked: OcspRequest;
-    try {
-      asked = parseOcspRequest(request);
-    } catch (error) {
-      if (error instanceof CaError) return { der: encodeOcspError('malformedRequest') };
-      throw error;
-    }
-    // RFC 5019 §2.2.3: unauthorized says that this responder does not answer for that issuer.
-    return this.speaksFor(asked) ? this.answer(asked) : { der: encodeOcspError('unauthorized') };
   }
 
   /** Whether everything asked about has the issuer of this responder. */

@@ -1,12 +1,13 @@
 /** OCSP over HTTP: RFC 6960 appendix A, with the caching of RFC 5019 §6. */
-import type { OcspAnswer, OcspResponder, OcspShared } from '../ocsp.ts';
+import type { OcspResponders } from '../ocsp-responders.ts';
+import type { OcspAnswer, OcspShared } from '../ocsp.ts';
 import type { Clock } from '../ports.ts';
 import { MAX_OCSP_REQUEST_OCTETS } from '../x509/ocsp.ts';
 import { refuseMethod } from './json-exchange.ts';
 import { namesTag } from './publication.ts';
 
 export interface OcspHandlerOptions {
-  readonly responder: Pick<OcspResponder, 'respond'>;
+  readonly responder: Pick<OcspResponders, 'respond'>;
   readonly clock: Clock;
 }
 

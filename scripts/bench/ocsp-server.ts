@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { CertificateAuthority, createOcspHandler } from '../../ca/index.ts';
+import { OcspResponders } from '../../ca/ocsp-responders.ts';
 import { OcspResponder } from '../../ca/ocsp.ts';
 import { webListener } from '../../src/gateway/web-listener.ts';
 import { openStore } from '../../src/store/open-store.ts';
@@ -18,7 +19,7 @@ export interface OcspServerJob {
 const unbounded = { perSecond: 1_000_000, burst: 1_000_000 };
 
 /** What the public listener of a gateway does with a request. */
-export const openResponder = async ({ directory, store: url }: OcspServerJob): Promise<OcspResponder> => {
+export const openResponder = async ({ directory, store: url }: OcspServerJob): Promise<OcspResponders> => {
   const store = await openStore(url, { clock: systemClock });
   const { issuing } = await CertificateAuthority.load({ directory, store: store.ca, trustDomain: 'bench.internal', clock: systemClock, randomness: systemRandomness });
   const responder = new OcspResponder({
@@ -27,8 +28,10 @@ export const openResponder = async ({ directory, store: url }: OcspServerJob): P
     onError: (error) => { throw error; },
     onDemand: unbounded, keepable: unbounded,
   });
-  responder.follow(() => true);
-  return responder;
+  const responders = new OcspResponders();
+  responders.set(issuing.id, responder);
+  responders.follow(() => true);
+  return responders;
 };
 
 if (import.meta.main) {

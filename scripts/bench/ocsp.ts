@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
 import { CertificateAuthority } from '../../ca/authority.ts';
-import type { OcspResponder } from '../../ca/ocsp.ts';
+import type { OcspResponders } from '../../ca/ocsp-responders.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
 import { EXTENDED_KEY_USAGE } from '../../ca/x509/extension.ts';
 import { encodeCertificateId, encodeOcspRequest, parseOcspResponse } from '../../ca/x509/ocsp.ts';
@@ -144,7 +144,7 @@ const rateOf = async (send: (request: Uint8Array) => Promise<void>, next: NextRe
   return (count / (performance.now() - started)) * 1_000;
 };
 
-const answered = async (responder: Pick<OcspResponder, 'respond'>, request: Uint8Array): Promise<void> => {
+const answered = async (responder: Pick<OcspResponders, 'respond'>, request: Uint8Array): Promise<void> => {
   check((await responder.respond(request)).der, 200);
 };
 

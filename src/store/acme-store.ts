@@ -3,6 +3,7 @@ import type { Kysely } from 'kysely';
 import type { AcmeAuthorization, AcmeStore, ChallengeKey, ProblemDocument } from '../../ca/acme/ports.ts';
 import type { AuditEvent } from '../../ca/ports.ts';
 import { accountOf, authorizationOf, challengesText, externalAccountOf, orderOf, rowOfAccount, rowOfAuthorization, rowOfExternalAccount, rowOfOrder } from './acme-rows.ts';
+import { readingOf } from './database.ts';
 import type { Database } from './database.ts';
 import type { Schema } from './schema.ts';
 import type { Change, WriteQueue } from './write-queue.ts';
@@ -11,13 +12,7 @@ import type { Change, WriteQueue } from './write-queue.ts';
 const clearedAtOnce = 20;
 
 export const createAcmeStore = (database: Database, queue: WriteQueue): AcmeStore => {
-  const reading = async <T>(read: (db: Kysely<Schema>) => Promise<T>): Promise<T> => {
-    try {
-      return await read(database.read);
-    } catch (error) {
-      throw database.explain(error).error;
-    }
-  };
+  const reading = readingOf(database);
 
   return {
     insertExternalAccount: (account, event) =>

@@ -1,18 +1,11 @@
 /** The audit log's store, on either database. */
-import type { Kysely } from 'kysely';
 import type { AuditStore } from '../audit/audit-store.ts';
+import { readingOf } from './database.ts';
 import type { Database } from './database.ts';
-import type { Schema } from './schema.ts';
 import type { WriteQueue } from './write-queue.ts';
 
 export const createAuditStore = (database: Database, queue: WriteQueue): AuditStore => {
-  const reading = async <T>(read: (db: Kysely<Schema>) => Promise<T>): Promise<T> => {
-    try {
-      return await read(database.read);
-    } catch (error) {
-      throw database.explain(error).error;
-    }
-  };
+  const reading = readingOf(database);
   const head = (): Promise<{ size: number; note: string | null } | undefined> =>
     reading((db) => db.selectFrom('audit_head').select(['size', 'note']).where('id', '=', 1).executeTakeFirst());
   return {

@@ -4,7 +4,8 @@ import { createIntentBatch, createIssuedBatch, noIntent } from './issuance-batch
 import { certificatePages, matching, recordOfRow } from './certificate-rows.ts';
 import { changeRequest, expireRequests, findRequests, insertRequest, unspendableBecause } from './certificate-requests.ts';
 import { createCrlStore } from './crls.ts';
-import type { Database, Reading } from './database.ts';
+import { readingOf } from './database.ts';
+import type { Database } from './database.ts';
 import { releaseCertificates, revokedPages, revokedText, revokeCertificates } from './revocations.ts';
 import { deleteSuccessions, noteFirstUse, readSuccessions } from './successions.ts';
 import { deleteToken, listTokens, rowOfToken, tokenOfRow } from './token-rows.ts';
@@ -13,13 +14,7 @@ import type { WriteQueue } from './write-queue.ts';
 const defaultLimit = 1_000;
 
 export const createCaStore = (database: Database, queue: WriteQueue): CaStore => {
-  const reading: Reading = async (read) => {
-    try {
-      return await read(database.read);
-    } catch (error) {
-      throw database.explain(error).error;
-    }
-  };
+  const reading = readingOf(database);
 
   const storeIntents = createIntentBatch(database);
   const storeIssued = createIssuedBatch(database);

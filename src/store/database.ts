@@ -35,3 +35,13 @@ export interface Database {
   explain(error: unknown): Failure;
   close(): Promise<void>;
 }
+
+export const readingOf =
+  (database: Database): Reading =>
+  async (read) => {
+    try {
+      return await read(database.read);
+    } catch (error) {
+      throw database.explain(error).error;
+    }
+  };

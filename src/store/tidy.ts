@@ -5,6 +5,7 @@
 import { sql } from 'kysely';
 import type { Kysely, RawBuilder } from 'kysely';
 import type { AuditEvent, IssuerId, SerialHex } from '../../ca/ports.ts';
+import { readingOf } from './database.ts';
 import type { Database } from './database.ts';
 import type { Schema } from './schema.ts';
 import type { WriteQueue } from './write-queue.ts';
@@ -59,13 +60,7 @@ const rules: readonly TidyRule[] = [
 const rowsAtOnce = 500;
 
 export const createTidying = (database: Database, queue: WriteQueue): Tidying => {
-  const reading = async <T>(read: (db: Kysely<Schema>) => Promise<T>): Promise<T> => {
-    try {
-      return await read(database.read);
-    } catch (error) {
-      throw database.explain(error).error;
-    }
-  };
+  const reading = readingOf(database);
   return {
     count: async (options) => {
       const bounds = { certificates: options.certificates.getTime(), records: options.records.getTime() };

@@ -2,6 +2,7 @@
 import type { Kysely, UpdateQueryBuilder, UpdateResult } from 'kysely';
 import type { AuditEvent } from '../../ca/ports.ts';
 import { SallyportError } from '../errors.ts';
+import { readingOf } from './database.ts';
 import type { Database } from './database.ts';
 import { latestSeq } from './revocations.ts';
 import type { Schema, ToolDefinitionTable } from './schema.ts';
@@ -91,13 +92,7 @@ export const maxTools = 10_000;
 export const firstSight = 'firstSight';
 
 export const createToolStore = (database: Database, queue: WriteQueue): ToolStore => {
-  const reading = async <T>(read: (db: Kysely<Schema>) => Promise<T>): Promise<T> => {
-    try {
-      return await read(database.read);
-    } catch (error) {
-      throw database.explain(error).error;
-    }
-  };
+  const reading = readingOf(database);
   return {
     standings: (upstream) => reading((db) => standingsOf(db, upstream)),
     met: () => reading(async (db) => (await db.selectFrom('tool_upstream').select('upstream').execute()).map((row) => row.upstream)),

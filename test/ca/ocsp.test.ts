@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CaError } from '../../ca/errors.ts';
+import { OcspResponders } from '../../ca/ocsp-responders.ts';
 import { OcspResponder } from '../../ca/ocsp.ts';
 import type { OcspResponderOptions } from '../../ca/ocsp.ts';
 import type { CaStore, KeyAlgorithm } from '../../ca/ports.ts';
@@ -33,13 +34,17 @@ let last = 0;
 const name = (): string => `agent-${++last}`;
 
 /** A responder on the key and certificate the fixture's authority keeps, with settings of its own. */
-const another = ({ authority, directory, store, clock }: AuthorityFixture, options: Partial<OcspResponderOptions> = {}): OcspResponder =>
-  new OcspResponder({
+const another = ({ authority, directory, store, clock }: AuthorityFixture, options: Partial<OcspResponderOptions> = {}): OcspResponders => {
+  const responder = new OcspResponder({
     issuer: authority.issuing, directory, passphrase: undefined, store: store.ca, clock, randomness: systemRandomness,
     issue: () => Promise.reject(new Error('issues nothing')),
     onError: (error) => { throw error; },
     ...options,
   });
+  const responders = new OcspResponders();
+  responders.set(authority.issuing.id, responder);
+  return responders;
+};
 
 describe('the status', () => {
   it('is good for what was issued, revoked with time and reason, unknown for everything else', async () => {

@@ -1,7 +1,8 @@
 /** Asks a responder, and proves what it answers. */
 import { expect } from 'vitest';
 import type { Issuer } from '../../ca/hierarchy.ts';
-import type { OcspAnswer, OcspResponder } from '../../ca/ocsp.ts';
+import type { OcspResponders } from '../../ca/ocsp-responders.ts';
+import type { OcspAnswer } from '../../ca/ocsp.ts';
 import { verifySignature } from '../../ca/x509/algorithm.ts';
 import { parseCertificate, verifyCertificateSignature } from '../../ca/x509/certificate.ts';
 import type { Certificate } from '../../ca/x509/certificate.ts';
@@ -24,7 +25,7 @@ export interface Proven extends OcspAnswer {
 }
 
 /** The error of an answer without a signature, or the answer with its signature verified under the responder's certificate, and that under the issuer's. */
-export const ask = async (responder: Pick<OcspResponder, 'respond'> | undefined, issuer: Issuer, serials: string | readonly string[], asked: Asked = {}): Promise<Proven | { readonly status: string }> => {
+export const ask = async (responder: Pick<OcspResponders, 'respond'> | undefined, issuer: Issuer, serials: string | readonly string[], asked: Asked = {}): Promise<Proven | { readonly status: string }> => {
   if (responder === undefined) throw new Error('there is no responder');
   const answer = await responder.respond(requestAbout(issuer, [serials].flat(), asked));
   const response = parseOcspResponse(answer.der);
