@@ -40,21 +40,27 @@ export const decideAdmin = (bindings: readonly AdminBinding[], principal: Princi
   const held = bindings.filter(({ conditions }) => conditionsHold(conditions, principal));
   const roles = [...new Set(held.flatMap((binding) => binding.roles))];
   const sufficient = rolesFor(action);
-  const granting = held.filter((binding) => binding.roles.some((role) => sufficient.includes(role)));
+  const able = held.filter((binding) => binding.roles.some((role) => sufficient.includes(role)));
+  if (able.length === 0) return { effect: 'deny', roles, reason: 'noRole' };
+  // What only `admin` may is about the whole authority.
+  const granting = sufficient.length > 1 ? able : able.filter(isUnbounded);
   const [first] = granting;
-  if (first === undefined) return { effect: 'deny', roles, reason: 'noRole' };
+  if (first === undefined) return { effect: 'deny', roles, reason: 'outsideScope' };
   let rule = first.path;
   for (const target of targets) {
     const covering = granting.filter((binding) => [target, ...(target.namesakes ?? [])].every((each) => covers(binding, each)));
     const [one] = covering;
     if (one === undefined) return { effect: 'deny', roles, reason: 'outsideScope' };
-    const byAdmin = covering.find((binding) => binding.roles.includes('admin'));
+    const byAdmin = covering.find((binding) => binding.roles.includes('admin') && isUnbounded(binding));
     if (byAdmin === undefined && isOwn(target)) return { effect: 'deny', roles, reason: 'ownCertificate' };
     if (byAdmin === undefined && target.becomes !== undefined && adminRolesOf(bindings, target.becomes).length > 0) return { effect: 'deny', roles, reason: 'makesAdmin' };
     rule = (byAdmin ?? one).path;
   }
   return { effect: 'allow', roles, rule };
 };
+
+/** An admin within a scope who could make one without would have none. */
+const isUnbounded = ({ profiles, organizationalUnits }: AdminBinding): boolean => profiles === undefined && organizationalUnits === undefined;
 
 const covers = ({ profiles, organizationalUnits }: AdminBinding, target: AdminTarget): boolean => {
   if (profiles !== undefined && !profiles.some((glob) => glob.matches(target.profile))) return false;

@@ -101,8 +101,8 @@ const decideOperation = ({ admins }: ApiWorld, principal: CallFacts['principal']
 const denials: Readonly<Record<string, string>> = {
   noRole: 'no role of this certificate is for this: add one under admins in sallyport.yaml',
   outsideScope: 'the role of this certificate is for other profiles or organizational units',
-  ownCertificate: 'certificates of the authority itself are for the role admin',
-  makesAdmin: 'the certificate would itself hold a role under admins: only the role admin makes such',
+  ownCertificate: 'certificates of the authority itself are for the role admin without a scope',
+  makesAdmin: 'the certificate would itself hold a role under admins: only the role admin without a scope makes such',
 };
 
 /** A page in a browser that has a client certificate must not act in its owner's name. There is no CORS. */

@@ -209,7 +209,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     // The agent pins the root by its hash, so it must be shown.
     identity: shownUnder(identityInUse, authority.hierarchy, { root: 'shown' }),
     trust: () => ownTrust, index, clock, minVersion: config.gateway.minTlsVersion,
-    renewalGraceMs: config.ca.renewalGrace,
+    renewalGraceMs: config.ca.renewalGrace, proxies: new Set(config.gateway.proxies),
     routes: enrollmentRoutes({
       authority, acme,
       est: config.ca.est ? { keyAlgorithm: config.ca.keyAlgorithm } : undefined,

@@ -53,6 +53,7 @@ export const enrollmentRoutes = ({ authority, acme, est, places, api }: Enrollme
       path: '/renew',
       certificate: 'required',
       expired: 'renewable',
+      proxy: 'itself',
       handle: async (request, caller) => {
         const shown = shownBy(caller);
         if (shown === undefined) throw new SallyportError('ERR_PEER_NO_CERTIFICATE', 'renewal needs the certificate that is to be renewed');
@@ -69,12 +70,12 @@ export const enrollmentRoutes = ({ authority, acme, est, places, api }: Enrollme
 /** RFC 7030 §3.2.2: with and without a label, which is the name of a profile. */
 const estRoutes = (authority: CertificateAuthority, keyAlgorithm: KeyAlgorithm, shownBy: (caller: EnrollmentCaller) => CertificateKey | undefined): readonly EnrollmentRoute[] => {
   const handle = createEstHandler({ authority, keyAlgorithm, present: presentPublicly });
-  const demands: Readonly<Record<EstOperation, Pick<EnrollmentRoute, 'certificate' | 'expired' | 'guessable'>>> = {
+  const demands: Readonly<Record<EstOperation, Pick<EnrollmentRoute, 'certificate' | 'expired' | 'proxy' | 'guessable'>>> = {
     // RFC 7030 §4.1.2 and §4.5.1: anybody may ask.
     cacerts: { certificate: 'ignored' },
     csrattrs: { certificate: 'ignored' },
     simpleenroll: { certificate: 'optional', guessable: true },
-    simplereenroll: { certificate: 'required', expired: 'renewable' },
+    simplereenroll: { certificate: 'required', expired: 'renewable', proxy: 'itself' },
   };
   const labels = [undefined, ...authority.profiles.keys()];
   return [

@@ -21,6 +21,7 @@ import type { RequestId } from '../mcp/message.ts';
 import type { SealedValues, Side } from '../mcp/sealed-values.ts';
 import type { Sealer } from '../mcp/sealing.ts';
 import type { Action } from '../policy/decision.ts';
+import { toOneLine } from '../upstream/json-text.ts';
 import type { SseEvent } from '../upstream/upstream.ts';
 import { AskedOfClient } from './asked-of-client.ts';
 import { settle } from './sessions.ts';
@@ -105,8 +106,11 @@ export class AnswerFilter {
   /** One SSE event, with its id sealed; undefined when the client is not to see it. */
   event(event: SseEvent): SseEvent | undefined {
     // An event without data only primes resumption (revision 2025-11-25).
-    const data = event.data === '' ? '' : this.#data(event.data);
-    if (data === undefined) return undefined;
+    const seen = event.data === '' ? '' : this.#data(event.data);
+    if (seen === undefined) return undefined;
+    // Readers that end a line at U+0085 or U+2028 (httpx) would take what a tool quotes for events that nobody looked at.
+    const data = toOneLine(seen);
+    if (event.event !== undefined && !plainName.test(event.event)) throw invalidAnswer('an event whose name is not visible ASCII');
     if (event.id === undefined) return { ...event, data };
     const { sealer, principal, session, upstream } = this.#options;
     this.#resumable = true;
@@ -256,6 +260,8 @@ export class AnswerFilter {
     if (session !== undefined && typeof revision === 'string') session.protocolVersion = revision;
   }
 }
+
+const plainName = /^[\u0020-\u007e]*$/u;
 
 /** No cursor that an upstream could have given. */
 const unknownPage = '\u0000unknown';

@@ -16,6 +16,7 @@ import { verifyExpiredPeer } from '../tls/expired-peer.ts';
 import type { ExpiredPeer, ExpiredVerdict } from '../tls/expired-peer.ts';
 import { verifyPeer } from '../tls/verify-peer.ts';
 import type { PeerChecks, PeerFacts, PeerVerdict } from '../tls/verify-peer.ts';
+import { clientCert, clientCertChain } from './client-cert.ts';
 import { GuessLimit } from './guess-limit.ts';
 import { webListener } from './web-listener.ts';
 
@@ -36,6 +37,8 @@ export interface EnrollmentRoute {
   readonly certificate: 'required' | 'optional' | 'ignored';
   /** Whether one that expired within the grace will do, as for its renewal. Default `refused`. */
   readonly expired?: 'renewable' | 'refused';
+  /** Whether a proxy may ask for itself here, as for the renewal of its own certificate. Default `refused`. */
+  readonly proxy?: 'itself' | 'refused';
   /** Whether 401 and 403 are wrong guesses at a secret, which are few a second (`GuessLimit`). */
   readonly guessable?: boolean;
   handle(request: Request, caller: EnrollmentCaller): Promise<Response>;
@@ -49,6 +52,8 @@ export interface EnrollmentServerOptions {
   readonly clock: Clock;
   readonly minVersion: 'TLSv1.3' | 'TLSv1.2';
   readonly routes: readonly EnrollmentRoute[];
+  /** Ids of principals that connect in the name of others at the gateway (`gateway.proxies`), and in nobody's here. */
+  readonly proxies: ReadonlySet<string>;
   /** How long after its end a certificate may be renewed with proof of its key. Default 0: not at all. */
   readonly renewalGraceMs?: number | undefined;
   /** A certificate of ours that is no longer good. Strangers are not worth an entry each. */
@@ -70,7 +75,7 @@ export const createEnrollmentServer = (options: EnrollmentServerOptions): Server
     onFailure: options.onFailure,
     handler: async (request, { address, socket }) => {
       const route = routeOf(new URL(request.url).pathname);
-      const caller = { address, ...(await shownBy(socket, address, { route, options })) };
+      const caller = { address, ...(await shownBy(socket, address, { route, options, headers: request.headers })) };
       if (route.guessable !== true) return route.handle(request, caller);
       if (guesses.pauses(address)) {
         throw new SallyportError('ERR_LIMIT_REQUESTS', 'too many enrollments with bad tokens: try again in a moment', { facts: { address } });
@@ -109,7 +114,7 @@ const reported = new WeakSet<Socket>();
 
 type Shown = Pick<EnrollmentCaller, 'peer' | 'expired'>;
 
-const shownBy = async (socket: Socket, address: string | undefined, { route, options }: { readonly route: EnrollmentRoute; readonly options: EnrollmentServerOptions }): Promise<Shown> => {
+const shownBy = async (socket: Socket, address: string | undefined, { route, options, headers }: { readonly route: EnrollmentRoute; readonly options: EnrollmentServerOptions; readonly headers: Headers }): Promise<Shown> => {
   if (route.certificate === 'ignored') return { peer: undefined };
   const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.raw : undefined;
   if (!(socket instanceof TLSSocket) || certificate === undefined) {
@@ -126,8 +131,12 @@ const shownBy = async (socket: Socket, address: string | undefined, { route, opt
   const checks: PeerChecks = { trust: options.trust(), index: options.index, clock: options.clock };
   const graceMs = options.renewalGraceMs ?? 0;
   let verdict: PeerVerdict | ExpiredVerdict = await verifyPeer(facts, checks);
-  if (verdict.ok) return { peer: verdict.peer };
-  if (verdict.error.code === 'ERR_PEER_EXPIRED' && route.expired === 'renewable' && graceMs > 0) {
+  const borrowed = headers.has(clientCert) || headers.has(clientCertChain);
+  if (verdict.ok) {
+    const error = lentProblem(verdict.peer, { borrowed, route, options });
+    if (error === undefined) return { peer: verdict.peer };
+    verdict = { ok: false, error, facts: describe(verdict.peer) };
+  } else if (verdict.error.code === 'ERR_PEER_EXPIRED' && route.expired === 'renewable' && graceMs > 0 && !borrowed) {
     verdict = await verifyExpiredPeer(facts, { ...checks, graceMs });
     if (verdict.ok) return { peer: undefined, expired: verdict.peer };
   }
@@ -137,3 +146,14 @@ const shownBy = async (socket: Socket, address: string | undefined, { route, opt
   }
   throw verdict.error;
 };
+
+/** Nobody is served here by way of a proxy: its own certificate would be what is renewed, or holds a role, for whoever is behind it. */
+const lentProblem = ({ principal }: VerifiedPeer, { borrowed, route, options }: { readonly borrowed: boolean; readonly route: EnrollmentRoute; readonly options: EnrollmentServerOptions }): SallyportError | undefined => {
+  if (borrowed) return new SallyportError('ERR_HTTP_CLIENT_CERT', 'Client-Cert came to the enrollment port, which takes certificates over TLS alone: have the proxy hand on the connection as it is');
+  if (route.proxy === 'itself' || !options.proxies.has(principal.id)) return undefined;
+  return new SallyportError('ERR_HTTP_CLIENT_CERT', 'the certificate is that of a proxy, which asks for nothing here but its own renewal');
+};
+
+const describe = ({ principal, remoteAddress }: VerifiedPeer): Omit<RefusedPeer, 'error' | 'resumed' | 'suppressed'> => ({
+  subject: principal.subject, serial: principal.serial, issuer: principal.issuerId, thumbprint: principal.thumbprint, address: remoteAddress,
+});

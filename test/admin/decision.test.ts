@@ -93,6 +93,15 @@ describe('what only admin may', () => {
     expect(decideAdmin(bindings, principal(), { action, targets: [{ ...target, becomes: principal({ organizationalUnits: ['analytics'] }) }] }).effect).toBe('allow');
   });
 
+  it.each(['profiles: ["*"]', 'organizationalUnits: [analytics, pki]'])('and not within a scope (%s), which he would leave so', (scope) => {
+    const scoped = admins(`  - { role: admin, when: { organizationalUnit: pki }, ${scope} }\n  - { role: admin, when: { commonName: "root-*" } }`);
+    const made = (commonName: string) => decideAdmin(scoped, principal(), { action: 'certificate:issue', targets: [{ ...target, becomes: principal({ commonName, organizationalUnits: ['analytics'] }) }] });
+    expect([made('agent-7').effect, made('root-1')]).toMatchObject(['allow', { effect: 'deny', reason: 'makesAdmin' }]);
+    expect(decideAdmin(scoped, principal(), { action: 'hierarchy:change' })).toMatchObject({ effect: 'deny', reason: 'outsideScope' });
+    expect(decideAdmin(scoped, principal(), { action: 'certificate:revoke', targets: [{ ...target, agent: 'ca:issuing', organizationalUnits: ['analytics'] }] })).toMatchObject({ effect: 'deny', reason: 'ownCertificate' });
+    expect(decideAdmin(scoped, principal({ commonName: 'root-1' }), { action: 'hierarchy:change' })).toMatchObject({ effect: 'allow', rule: 'admins[1]' });
+  });
+
   it.each(['ca:issuing', 'ocsp:issuing'])('the certificate of %s', (agent) => {
     expect(decideAdmin(bindings, principal(), { action: 'certificate:revoke', targets: [{ ...target, agent }] })).toMatchObject({ effect: 'deny', reason: 'ownCertificate' });
   });

@@ -21,7 +21,12 @@ beforeAll(async () => {
   server = createEnrollmentServer({
     identity: { key: own.keyPem, cert: own.chainPem + pki.root.certPem },
     trust: () => trust, index, clock: { now: () => new Date() }, minVersion: 'TLSv1.3', handshakeTimeoutMs: 1_000,
-    routes: [{ path: '/renew', certificate: 'required', handle: async () => new Response('renewed') }],
+    proxies: new Set(['spiffe://test.internal/agent/edge']), renewalGraceMs: 60_000,
+    routes: [
+      { path: '/renew', certificate: 'required', expired: 'renewable', proxy: 'itself', handle: async () => new Response('renewed') },
+      { path: '/api', certificate: 'required', handle: async () => new Response('done') },
+      { path: '/est', certificate: 'optional', handle: async (_request, { peer }) => new Response(peer?.principal.id) },
+    ],
     onRefused: (peer) => refused.push(peer), onFailure: () => undefined,
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -33,9 +38,9 @@ afterAll(() => {
 });
 const trust = new TrustStore({ issuing: [pki.issuing.certPem], roots: [pki.root.certPem] });
 
-const ask = (agent: Agent): Promise<number | undefined> =>
+const ask = (agent: Agent, path = '/renew', headers: Record<string, string> = {}): Promise<number | undefined> =>
   new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port, path: '/renew', method: 'POST', agent }, (response) => response.resume().on('end', () => resolve(response.statusCode)));
+    const asked = request({ host: '127.0.0.1', port, path, method: 'POST', agent, headers }, (response) => response.resume().on('end', () => resolve(response.statusCode)));
     asked.on('error', reject);
     asked.end();
   });
@@ -54,4 +59,20 @@ it('records a certificate that is no longer good once a connection, however ofte
   for (let times = 0; times < 3; times += 1) expect(await ask(agent)).toBe(403);
   expect(refused.map(({ serial, error }) => [serial, error.code])).toEqual([[identity.certificate.serial, 'ERR_PEER_REVOKED']]);
   agent.destroy();
+});
+
+it('serves nobody by way of a proxy, whose own certificate would stand for theirs, and a proxy for its own renewal alone', async () => {
+  const edge = new Agent(credentials(pki, pki.issuing.leaf({ commonName: 'edge' })));
+  const agent = new Agent(credentials(pki, pki.issuing.leaf()));
+  const expired = new Agent(credentials(pki, pki.issuing.leaf({ notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() - 10_000) })));
+  const named = { 'client-cert': ':AA==:' };
+  const before = refused.length;
+  expect([await ask(edge), await ask(edge, '/api'), await ask(edge, '/est')]).toEqual([200, 400, 400]);
+  expect(await Promise.all(['/renew', '/api', '/est'].map((path) => ask(edge, path, named)))).toEqual([400, 400, 400]);
+  // A proxy that is not named is one all the same.
+  expect([await ask(agent), await ask(agent, '/renew', named), await ask(agent, '/renew', { 'client-cert-chain': ':AA==:' })]).toEqual([200, 400, 400]);
+  expect([await ask(expired), await ask(expired, '/renew', named)]).toEqual([200, 403]);
+  expect(new Set(refused.slice(before, -1).map(({ error }) => error.code))).toEqual(new Set(['ERR_HTTP_CLIENT_CERT']));
+  expect(refused.at(-1)?.error.code).toBe('ERR_PEER_EXPIRED');
+  for (const each of [edge, agent, expired]) each.destroy();
 });
