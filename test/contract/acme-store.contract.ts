@@ -7,7 +7,7 @@ import { readEvent } from '../../src/audit/entry.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { anEvent, issuerId, later, noon } from '../support/records.ts';
-import type { StoreUnderTest } from './store.contract.ts';
+import type { StoreUnderTest } from './store-under-test.ts';
 
 const signer = createCheckpointSigner({ origin: 'test/log', privateKey: generateKeyPairSync('ed25519').privateKey });
 

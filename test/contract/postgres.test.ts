@@ -1,8 +1,10 @@
 import { afterAll, describe, it } from 'vitest';
 import { testPostgres } from '../support/postgres.ts';
 import { acmeStoreContract } from './acme-store.contract.ts';
+import { certificatesContract } from './certificates.contract.ts';
+import { revocationContract } from './revocation.contract.ts';
 import { storeContract } from './store.contract.ts';
-import type { StoreUnderTest } from './store.contract.ts';
+import type { StoreUnderTest } from './store-under-test.ts';
 import { toolStoreContract } from './tool-store.contract.ts';
 
 const postgres = await testPostgres();
@@ -24,6 +26,8 @@ if ('skipped' in postgres) {
         url,
       ),
   };
+  certificatesContract('PostgreSQL', underTest);
+  revocationContract('PostgreSQL', underTest);
   storeContract('PostgreSQL', underTest);
   toolStoreContract('PostgreSQL', underTest);
   acmeStoreContract('PostgreSQL', underTest);

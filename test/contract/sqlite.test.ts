@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll } from 'vitest';
 import { acmeStoreContract } from './acme-store.contract.ts';
+import { certificatesContract } from './certificates.contract.ts';
+import { revocationContract } from './revocation.contract.ts';
 import { storeContract } from './store.contract.ts';
-import type { StoreUnderTest } from './store.contract.ts';
+import type { StoreUnderTest } from './store-under-test.ts';
 import { toolStoreContract } from './tool-store.contract.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'sallyport-store-'));
@@ -33,6 +35,8 @@ const sqlite: StoreUnderTest = {
     execute(url, `CREATE TRIGGER refuse BEFORE INSERT ON audit_entry WHEN NEW.event LIKE '%${text}%' BEGIN SELECT RAISE(ABORT, 'refused by a test'); END`),
 };
 
+certificatesContract('SQLite', sqlite);
+revocationContract('SQLite', sqlite);
 storeContract('SQLite', sqlite);
 toolStoreContract('SQLite', sqlite);
 acmeStoreContract('SQLite', sqlite);

@@ -10,7 +10,7 @@ import { openStore } from '../../src/store/open-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { SeenTool, Sighting, SightingEvents } from '../../src/store/tool-definitions.ts';
 import { later, noon } from '../support/records.ts';
-import type { StoreUnderTest } from './store.contract.ts';
+import type { StoreUnderTest } from './store-under-test.ts';
 
 const signer = createCheckpointSigner({ origin: 'test/log', privateKey: generateKeyPairSync('ed25519').privateKey });
 

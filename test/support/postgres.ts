@@ -14,7 +14,7 @@ export interface TestPostgres {
   createSchema(): Promise<string>;
   /** Runs statements as the server's superuser, in the schema of a store address if one is given. */
   execute(sql: string, url?: string): Promise<void>;
-  /** Drops what `createSchema` made. */
+  /** Leaves nothing on a server that was given. */
   close(): Promise<void>;
 }
 
@@ -49,6 +49,8 @@ export const testPostgres = async (): Promise<TestPostgres | { readonly skipped:
     },
     execute,
     close: async () => {
+      // Ours ends with the run, and its schemas with it.
+      if (given === undefined) return;
       for (const schema of schemas.splice(0)) await execute(`DROP SCHEMA IF EXISTS ${schema} CASCADE`);
     },
   };
