@@ -61,6 +61,22 @@ export const hasEscapedName = (text: string): boolean => {
   return false;
 };
 
+/** The same text with each member name in its shortest spelling, which has an escape for `"`, `\` and control characters alone. */
+export const withPlainNames = (text: string): string => {
+  let written = '';
+  let from = 0;
+  for (let start = text.indexOf('"'); start !== -1; ) {
+    const end = stringEnd(text, start);
+    const name = text.slice(start, end);
+    if (name.includes('\\') && isFollowedByColon(text, end)) {
+      written += text.slice(from, start) + JSON.stringify(JSON.parse(name));
+      from = end;
+    }
+    start = text.indexOf('"', end);
+  }
+  return written + text.slice(from);
+};
+
 /** Digits, `.`, `e`, `E`, `+` and `-`. */
 const isNumberPart = (code: number): boolean => (code >= 0x30 && code <= 0x39) || code === 0x2e || code === 0x65 || code === 0x45 || code === 0x2b || code === 0x2d;
 

@@ -6,11 +6,14 @@
 import { isUtf8 } from 'node:buffer';
 import { SallyportError } from '../errors.ts';
 import { parseExact } from './exact-json.ts';
-import { repeatedMember } from './json-tokens.ts';
+import { hasEscapedName, repeatedMember, withPlainNames } from './json-tokens.ts';
 
 export interface StrictJson {
   readonly value: unknown;
-  /** The decoded text `value` was parsed from. */
+  /**
+   * The decoded text `value` was parsed from. Member names are in their shortest spelling: an MCP server on Node would
+   * take `"n\u0061me"` for another name (exact-json.ts), and so read another message than the one decided on.
+   */
   readonly text: string;
 }
 
@@ -47,7 +50,7 @@ export const readStrictJson = (bytes: Uint8Array, options: StrictJsonOptions = {
   if (checkedMembers(value, shape.escapes) !== shape.members) {
     throw refused('an object has two members of one name: parsers disagree on which one counts', { member: repeatedMember(text)?.slice(0, 64) });
   }
-  return { value, text };
+  return { value, text: hasEscapedName(text) ? withPlainNames(text) : text };
 };
 
 const defaultMaxDepth = 64;

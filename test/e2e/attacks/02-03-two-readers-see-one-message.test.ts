@@ -56,6 +56,12 @@ describe.each<UpstreamKind>(['stdio', 'http', 'v1', 'v2'])('with a %s upstream',
     expect(gateway.upstream.received()).toHaveLength(before);
   });
 
+  it('an argument with an escape in its name reaches an MCP server on Node.js that has seen the name it is mistaken for', async () => {
+    for (let round = 0; round < 3; round += 1) await session.post(call('"params":{"name":"echo","arguments":{"unheard-of":1,"t\\\\u0":"x"}}'));
+    const answer = await session.post(call('"params":{"name":"echo","arguments":{"unheard-of":1,"t\\u0065xt":"written with an escape"}}'));
+    expect(answer.answer.result).toMatchObject({ content: [{ text: 'written with an escape' }] });
+  });
+
   it('a big integer comes back with every digit', async () => {
     const answer = await session.post(callMessage(2, 'big_integer'));
     expect(answer.body).toContain('12345678901234567890');
