@@ -3,6 +3,7 @@ import { CaError } from './errors.ts';
 import type { Granted } from './issuance.ts';
 import type { IssuanceWay } from './ports.ts';
 import type { Profile } from './profile.ts';
+import { lowerCaseHost } from './subject-rules.ts';
 import { parseCsr, verifyCsr, verifyCsrAside } from './x509/csr.ts';
 import type { Csr } from './x509/csr.ts';
 import { EXTENDED_KEY_USAGE, EXTENSION } from './x509/extension.ts';
@@ -42,7 +43,9 @@ export const withStandIns = (granted: Granted, names: readonly string[] = []): G
 
 function* excessOf(csr: Csr, granted: Granted, profile: Profile): Generator<string> {
   const attributes = new Set(granted.subject.flat().map(({ type, value }) => `${type}=${value}`));
-  for (const { type, value } of csr.subject.flat()) if (!attributes.has(`${type}=${value}`)) yield `subject ${type}=${short(value)}`;
+  // RFC 8555 §7.4: a host is asked for in any case; it is granted in lower case.
+  const spelt = (type: string, value: string): string => (profile.kind === 'server' && type === 'CN' ? lowerCaseHost(value) : value);
+  for (const { type, value } of csr.subject.flat()) if (!attributes.has(`${type}=${spelt(type, value)}`)) yield `subject ${type}=${short(value)}`;
 
   const { requested } = csr;
   for (const uri of requested.uris) if (!granted.uris.includes(uri)) yield `URI ${short(uri)}`;

@@ -76,10 +76,13 @@ export const checkHosts = (hosts: readonly string[]): HostNames => {
 
 /** RFC 5280 §4.2.1.6: preferred name syntax (RFC 1034 §3.5). Wildcards are refused, which is stricter. */
 const checkDnsName = (host: string): string => {
-  const name = host.toLowerCase();
+  const name = lowerCaseHost(host);
   if (!isHostName(name)) throw new CaError('ERR_CA_NAME', `${quote(host)} is not a host name; give a DNS name without wildcard, or an IP address`);
   return name;
 };
+
+/** RFC 4343 §3: ASCII letters alone have a case. Else the Kelvin sign would be a k, and two names one. */
+export const lowerCaseHost = (host: string): string => host.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
 
 const isHostName = (name: string): boolean => {
   const labels = name.split('.');

@@ -16,6 +16,7 @@ import { checkSubjectKey } from './key-policy.ts';
 import { readTbs } from './lint.ts';
 import type { AuthorityOptions } from './authority-options.ts';
 import type { KeyAlgorithm } from './ports.ts';
+import { compromises } from './revocation.ts';
 import { checkAttributeText } from './subject-rules.ts';
 import { keyAlgorithmOfSpki } from './x509/algorithm.ts';
 import type { Certificate } from './x509/certificate.ts';
@@ -108,6 +109,7 @@ export const signSubordinate = async (planned: SubordinatePlan, by: Issuer, worl
   const { store, clock, randomness, actor } = world;
   const { signer } = by;
   if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of ${by.name} is not here; sign where it is kept`);
+  await checkKeyHistory(planned, store);
   const entry = { name: inventoryName(planned), role: planned.role, issuerId: by.id, actor };
   const certificate = await signAuthority({
     role: planned.role,
@@ -126,6 +128,14 @@ export const signSubordinate = async (planned: SubordinatePlan, by: Issuer, worl
   });
   await recordAuthority(certificate, entry, world);
   return certificate;
+};
+
+/** As with agents: neither a key that was revoked as compromised, nor that of an agent or a server. A CA may be certified again. */
+const checkKeyHistory = async ({ spkiHash }: SubordinatePlan, store: SubordinateWorld['store']): Promise<void> => {
+  const ofKey = await store.findCertificates({ spkiHash });
+  if (ofKey.some(({ revocationReason }) => revocationReason !== undefined && compromises.has(revocationReason))) throw new CaError('ERR_CA_KEY_REFUSED', 'the key was revoked as compromised; make another for the CA', { facts: { spkiHash } });
+  const other = ofKey.find(({ agent }) => !agent.startsWith('ca:'));
+  if (other !== undefined) throw new CaError('ERR_CA_KEY_REUSED', `the key is that of ${JSON.stringify(other.agent)}; make another for the CA`, { facts: { spkiHash, agent: other.agent } });
 };
 
 /** The CAs above a certificate that `by` signed, itself first. */

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { CertificateRecord } from '../ports.ts';
 import type { CertificateKey, IssuedCertificate } from '../requests.ts';
 import type { Csr } from '../x509/csr.ts';
+import { lowerCaseHost } from '../subject-rules.ts';
 import { nameAttributes } from '../x509/name.ts';
 import { actorOf } from './events.ts';
 import type { AcmeOrder, ExternalAccount } from './ports.ts';
@@ -60,7 +61,7 @@ const predecessorOf = async ({ store, authority, clock }: AcmeWorld, accountId: 
   return record && { issuerId: record.issuerId, serial: record.serial };
 };
 
-const plain = (name: string): string => (isIP(name) === 0 ? name.toLowerCase() : name);
+const plain = (name: string): string => (isIP(name) === 0 ? lowerCaseHost(name) : name);
 
 const requireSame = (asked: ReadonlySet<string>, ordered: readonly string[]): void => {
   const missing = ordered.filter((name) => !asked.has(name));

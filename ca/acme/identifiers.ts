@@ -1,7 +1,7 @@
 /** Which names may be ordered, and by whom. Pure. */
 import { isIP } from 'node:net';
 import { CaError } from '../errors.ts';
-import { checkHosts } from '../subject-rules.ts';
+import { checkHosts, lowerCaseHost } from '../subject-rules.ts';
 import { isAllowedBy } from './address-range.ts';
 import type { AddressRange } from './address-range.ts';
 import type { ExternalAccount, Identifier, IdentifierType } from './ports.ts';
@@ -27,7 +27,7 @@ export const parseIdentifiers = (value: unknown): readonly Identifier[] => {
     const { type, value: name } = (typeof each === 'object' && each !== null ? each : {}) as Readonly<Record<string, unknown>>;
     if (typeof type !== 'string' || typeof name !== 'string') throw malformed('an identifier has a type and a value, both texts');
     if (!types.has(type)) throw new AcmeProblem('unsupportedIdentifier', `identifiers of type ${JSON.stringify(type.slice(0, 40))} are not known here; use dns, ip or permanent-identifier`);
-    const identifier = { type: type as IdentifierType, value: type === 'permanent-identifier' ? name : name.toLowerCase() };
+    const identifier = { type: type as IdentifierType, value: type === 'permanent-identifier' ? name : lowerCaseHost(name) };
     found.set(`${identifier.type} ${identifier.value}`, identifier);
   }
   return [...found.values()];

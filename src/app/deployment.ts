@@ -134,6 +134,7 @@ export function authorityOptions(config: Config, store: Store, world: World): Au
     retireReplaced: ca.retireReplaced === 'never' ? 'never' : inSeconds(ca.retireReplaced),
     ocsp: ca.ocsp,
     renewalGraceSeconds: ca.renewalGrace / 1_000,
+    refusedSpkiHashes: ca.refusedKeys,
     requestExpiry: inSeconds(ca.requests.expiry),
     maxPendingRequests: ca.requests.maxPending,
     crlLifetime: inSeconds(ca.crl.lifetime),

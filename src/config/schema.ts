@@ -102,6 +102,7 @@ const ca = z.strictObject({
   acme: acme.prefault({}).describe('The ACME server'),
   est: z.boolean('must be true or false').default(true).describe('Serve Enrollment over Secure Transport (RFC 7030) at /.well-known/est/ of the enrollment listener'),
   renewalGrace: durationOrNone().prefault('0s').describe('Time after its end in which a certificate may still be renewed with proof of its key, at most 90d; 0s for none. Revoking an agent reaches certificates within it'),
+  refusedKeys: z.array(z.string('must be a text').regex(/^[0-9a-f]{64}$/, 'must be the lower-case hexadecimal SHA-256 of a SubjectPublicKeyInfo')).default([]).describe('Keys that are never certified, such as ones known to be public: the SHA-256 of the SubjectPublicKeyInfo of each, in lower-case hexadecimal'),
   requests: requests.prefault({}).describe('Certificates that a second person must approve'),
   profiles: z.record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'a profile name is 1 to 32 lower-case letters, digits and hyphens'), profile).default({}).describe('Kinds of certificates besides, or in place of, agent, agent-spiffe, server, short-lived and console-user'),
 });

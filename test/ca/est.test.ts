@@ -90,6 +90,11 @@ describe('the handler', () => {
     expect((await handle({ operation: 'simpleenroll', shown }, posting(newCsr(), basic(token)))).status).toBe(200);
     expect(await fixture.authority.certificates({ agent: 'both' })).toHaveLength(1);
   });
+  it.each(['text/plain', 'application/json', 'multipart/form-data; boundary=x', 'application/pkcs10x', ''])('takes no request as %j, and spends no token for it', async (type) => {
+    const { token } = await fixture.authority.createToken({ agent: `typed-${type.length}` });
+    expect((await handle({ operation: 'simpleenroll' }, posting(newCsr(), { ...basic(token), 'content-type': type }))).status).toBe(400);
+    expect((await handle({ operation: 'simpleenroll' }, posting(newCsr(), { ...basic(token), 'content-type': 'Application/PKCS10 ; charset=x' }))).status).toBe(200);
+  });
   it.each([['no scheme', 'x:y'], ['another scheme', 'Bearer abc'], ['no colon', `Basic ${Buffer.from('token').toString('base64')}`], ['no base64', 'Basic ***']])('asks for credentials when there are none: %s', async (_, authorization) => {
     const response = await handle({ operation: 'simpleenroll' }, posting(newCsr(), { authorization }));
     expect([response.status, response.headers.get('www-authenticate')]).toEqual([401, 'Basic realm="sallyport", charset="UTF-8"']);

@@ -95,6 +95,7 @@ describe('the configuration reference', () => {
         "ca.acme.dangerouslyTlsPort integer",
         "ca.est true | false = true",
         "ca.renewalGrace duration = 0s",
+        "ca.refusedKeys list of texts = []",
         "ca.requests.expiry duration = 7d",
         "ca.requests.maxPending integer = 1000",
         "ca.profiles map = {}",

@@ -53,6 +53,7 @@ it('keeps the keys of sallyport.yaml and their defaults', () => {
     'ca.acme.dangerouslyTlsPort',
     'ca.est = true',
     'ca.renewalGrace = 0s',
+    'ca.refusedKeys = []',
     'ca.requests.expiry = 7d',
     'ca.requests.maxPending = 1000',
     'ca.profiles = {}',
