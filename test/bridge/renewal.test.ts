@@ -266,6 +266,15 @@ describe('a renewal', () => {
     expect(await inUse()).not.toBe(original());
   });
 
+  it('tries again within a quarter of what is left, so that a short life does not end in a pause', async () => {
+    answer = async () => ({ error: { code: 'ERR_DRAINING', message: 'shutting down' } });
+    now = end - 20_000;
+    const keeper = renewal();
+    expect(await keeper.look()).toBe(5_000);
+    now = end - 800;
+    expect(await renewal().look()).toBe(250);
+  });
+
   it('does not wait for days because a clock was set back', async () => {
     answer = async () => ({ error: { code: 'ERR_DRAINING', message: 'shutting down' } });
     now = end - minute;

@@ -16,11 +16,14 @@ describe('renewal after expiry', () => {
     const { authority, clock } = fixture;
     const first = await authority.issue({ agent: 'sleeper', ttl: '1m' });
     const second = await authority.issue({ agent: 'long-sleeper', ttl: '1m' });
+    const third = await authority.issue({ agent: 'last-second', ttl: '1m' });
     clock.turn(60 + 590);
     const renewed = await renew(first);
     expect(renewed).toMatchObject({ agent: 'sleeper', replaces: first.serial });
     expect((await fixture.events()).filter(({ action }) => action === 'renewal.late')).toMatchObject([{ agent: 'sleeper', outcome: 'allowed', actor: 'agent:sleeper' }]);
-    clock.turn(15);
+    clock.turn(9);
+    expect((await renew(third)).replaces).toBe(third.serial);
+    clock.turn(1);
     expect(await refusal(second)).toBe('ERR_CA_TTL');
     expect(await fixture.auditIsWhole()).toBe(true);
   });

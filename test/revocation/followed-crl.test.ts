@@ -119,6 +119,13 @@ describe('a CRL at an address', () => {
     expect(readFileSync(join(directory, 'stays.crl'))).toEqual(kept);
   });
 
+  it('is not said to be unchanged to who has nothing', async () => {
+    answer = (_request, response) => response.writeHead(304).end();
+    const ask = (etag?: string) => fetchDocument({ url: base, accept: '*/*', maxBytes: 10, timeoutMs: 5_000, etag });
+    expect(await ask('"1"')).toEqual({ status: 'unchanged' });
+    await expect(ask()).rejects.toMatchObject({ code: 'ERR_TRUST_FETCH', message: expect.stringContaining('the server answers 304') });
+  });
+
   it('is given up after a while', async () => {
     answer = () => undefined;
     await expect(fetchDocument({ url: base, accept: '*/*', maxBytes: 10, timeoutMs: 20 })).rejects.toMatchObject({ code: 'ERR_TRUST_FETCH', message: expect.stringMatching(/no answer within 20 ms/) });

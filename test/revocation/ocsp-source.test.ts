@@ -9,7 +9,8 @@ import { describe, expect, it } from 'vitest';
 import { keyAlgorithmOf, signWith, signatureAlgorithmFor } from '../../ca/x509/algorithm.ts';
 import { nullValue } from '../../ca/x509/der.ts';
 import { EXTENDED_KEY_USAGE, EXTENSION, encodeExtension } from '../../ca/x509/extension.ts';
-import { assembleOcspResponse, encodeOcspResponseData, parseOcspRequest } from '../../ca/x509/ocsp.ts';
+import { assembleOcspResponse, encodeOcspResponseData, parseOcspRequest, parseOcspResponse } from '../../ca/x509/ocsp.ts';
+import { verifyOcspResponse } from '../../ca/x509/ocsp-response-check.ts';
 import type { OcspResponseFields } from '../../ca/x509/ocsp-response-writer.ts';
 import { codeOf } from '../../src/errors.ts';
 import { fetchDocument } from '../../src/revocation/fetch-document.ts';
@@ -134,6 +135,9 @@ describe('an OCSP responder', () => {
     ['of an agent', () => ({ by: issuing.leaf() }), "the responder's certificate is not for OCSP signing"],
     ['of a delegate that may have been revoked', () => ({ by: delegateOf(issuing, { furtherExtensions: [] }) }), "the responder's certificate may have been revoked: it lacks ocsp-nocheck, and nobody says how it stands"],
     ['of an expired delegate', () => ({ by: delegateOf(issuing, { notBefore: new Date(Date.now() - 9_000_000), notAfter: new Date(Date.now() - 60_000) }) }), "the responder's certificate is not valid at this time"],
+    ['of a delegate that is a CA', () => ({ by: delegateOf(issuing, { ca: true }) }), "the responder's certificate is that of a CA"],
+    ['of a delegate whose key is for something else', () => ({ by: delegateOf(issuing, { keyUsage: ['keyAgreement'] }) }), "the responder's certificate may not sign"],
+    ['of a delegate with a condition nobody understands', () => ({ by: delegateOf(issuing, { furtherExtensions: [nocheck, encodeExtension('1.2.3.4', 'critical', nullValue())] }) }), "the responder's certificate has a critical extension that is not understood"],
     ['under a delegate that did not sign it', () => ({ by: issuing, certificates: [delegate], responder: { spki: delegate.certificate.spki } }), 'the answer is not signed by its responder'],
     ['about another certificate', () => ({ about: parseOcspRequest(requestFor(issuing.leaf())).certificateIds[0]?.der ?? new Uint8Array() }), 'the answer is about other certificates'],
     ['with another nonce', () => ({ repeatNonce: false, nonce: new Uint8Array(16) }), 'the answer does not repeat the nonce that was sent: it may be an old one'],
@@ -145,6 +149,31 @@ describe('an OCSP responder', () => {
     await ask();
     expect(problems.map((error) => `${codeOf(error)}: ${(error as Error).message}`)).toEqual([`ERR_OCSP_INVALID: the OCSP answer cannot be used: ${reason}`]);
     expect(status().status).toBe('unknown');
+  });
+
+  it('is believed up to the last millisecond before nextUpdate, within a minute of a clock that runs ahead, and within maxAge', async () => {
+    const now = seconds(Date.now()).getTime();
+    const answer = parseOcspResponse(answerTo(requestFor(peer), now, { repeatNonce: false }));
+    const judged = (at: number) => () => verifyOcspResponse(answer, { certificate: peer.certificate, issuer: issuing.certificate, at: new Date(at) });
+    for (const at of [now - 60_000, now + 3_599_999]) expect(judged(at)().status).toEqual({ status: 'good' });
+    for (const at of [now - 60_001, now + 3_600_000]) expect(judged(at)).toThrow(expect.objectContaining({ code: 'ERR_OCSP_INVALID' }));
+    const { ask, says, status, problems, clock } = source({ maxAgeMs: 600_000 });
+    says.now = { thisUpdate: seconds(Date.now() - 601_000) };
+    await ask();
+    expect([(problems[0] as Error).message, status().status]).toEqual(['the OCSP answer is older than maxAge allows', 'unknown']);
+    says.now = { thisUpdate: seconds(Date.now() - 500_000) };
+    clock.offsetMs = 3_000;
+    await ask();
+    expect(status()).toEqual({ status: 'good' });
+    clock.offsetMs = 105_000;
+    expect(status()).toEqual({ status: 'unknown', because: 'stale' });
+  });
+
+  it('that does not answer holds up the handshakes of so many and no more', () => {
+    const { ocsp, problems } = source({ fetch: () => new Promise(() => undefined) });
+    const asking = Array.from({ length: 65 }, (_, number) => ocsp.ask({ certificate: { ...peer.certificate, serial: (0x1000 + number).toString(16) }, issuer: issuing.certificate }));
+    expect(asking.map((one) => one !== undefined)).toEqual([...Array.from({ length: 64 }, () => true), false]);
+    expect(problems.map(codeOf)).toEqual(['ERR_TRUST_FETCH']);
   });
 
   it('cannot go back in time, and must repeat the nonce where that is demanded', async () => {
