@@ -7,7 +7,7 @@ import { CaError } from './errors.ts';
 import { issuerKeyIdentifier } from './issuance.ts';
 import type { CrlScope, RevocationReason, SerialHex } from './ports.ts';
 import { RevokedText } from './revoked-text.ts';
-import { assembleSigned, parseCertificate } from './x509/certificate.ts';
+import { assembleShared, assembleSigned, parseCertificate } from './x509/certificate.ts';
 import type { Certificate } from './x509/certificate.ts';
 import { CrlEntryBuffer, CrlEntryCursor, encodeTbsCrl, parseCrl, readCrlList, verifyCrl } from './x509/crl.ts';
 import type { CrlList } from './x509/crl.ts';
@@ -60,6 +60,8 @@ export interface CrlWorld {
   /** Throws unless each of them may be left out. */
   gone(entries: readonly GoneEntry[]): Promise<void>;
   sign(tbs: Uint8Array): Promise<Uint8Array>;
+  /** The finished CRLs go to another thread. */
+  readonly shared?: boolean;
 }
 
 export interface CrlBuildOptions {
@@ -117,7 +119,8 @@ export class CrlBuild {
       idp: plan.points.length === 0 ? undefined : { uris: plan.points },
     };
     const signed = async (tbs: Uint8Array, count: number): Promise<Uint8Array> => {
-      const der = assembleSigned(tbs, this.#signatureAlgorithm, await world.sign(tbs));
+      const assemble = world.shared === true ? assembleShared : assembleSigned;
+      const der = assemble(tbs, this.#signatureAlgorithm, await world.sign(tbs));
       const crl = parseCrl(der);
       verifyCrl(crl, this.#issuer, { at: thisUpdate, kind: crl.baseCrlNumber === undefined ? 'complete' : 'delta' });
       if (crl.entryCount !== count || crl.crlNumber !== crlNumber) throw new CaError('ERR_CRL_INVALID', 'the new CRL does not read back as it was written; it is not published');

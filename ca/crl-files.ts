@@ -39,11 +39,16 @@ export class CrlFiles {
     return number;
   }
 
-  /** Whole or not at all; what is read back must be what was to be written. */
-  async write(scope: CrlScope, kind: Kind, crl: { readonly crlNumber: bigint; readonly der: Uint8Array }): Promise<void> {
+  /** Whole or not at all; what is read back must be what was to be written. The file before stays until `ready` resolves, and when it rejects. */
+  async write(scope: CrlScope, kind: Kind, crl: { readonly crlNumber: bigint; readonly der: Uint8Array }, ready?: () => Promise<void>): Promise<void> {
     const path = this.#path(scope, kind);
     await mkdir(dirname(path), { recursive: true, mode: 0o755 });
-    await writeDurably(path, crl.der, { verify: (temporary) => checkHolds(temporary, crl.der) });
+    await writeDurably(path, crl.der, {
+      verify: async (temporary) => {
+        await checkHolds(temporary, crl.der);
+        await ready?.();
+      },
+    });
     const { size, mtimeMs } = await stat(path);
     this.#known.set(path, { number: crl.crlNumber, size, mtimeMs });
   }

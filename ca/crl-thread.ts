@@ -1,8 +1,7 @@
 /** Builds CRLs without holding the event loop: small ones at once, large ones in a worker thread. */
-import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { CrlBuild } from './crl-build.ts';
-import type { BuiltCrl, CrlBuildOptions, CrlPlan, CrlWorld } from './crl-build.ts';
+import type { BuiltCrl, CrlBuildOptions, CrlWorld } from './crl-build.ts';
 import { movable } from './crl-moving.ts';
 import type { CrlWorkerJob, FromCrlWorker, ToCrlWorker } from './crl-worker.ts';
 import { CaError } from './errors.ts';
@@ -12,6 +11,7 @@ import type { Signer } from './ports.ts';
 /** Some 7,000 entries, and 5 ms of work; a thread takes some 50 to start. */
 const inlineOctets = 512 * 1024;
 
+/** The octets of the plans are given away: a thread takes them over without a copy. */
 export interface CrlBuilding extends CrlBuildOptions {
   readonly signer: Signer;
   /** As `CaStore.revokedText`. */
@@ -28,7 +28,7 @@ export const buildCrls = async ({ signer, pages, gone, ...options }: CrlBuilding
     for await (const page of pages) {
       length += page.length;
       if (thread === undefined && length > inlineOctets) {
-        thread = new CrlThread(await ownedBy({ options, key: keyInProcess(signer) }));
+        thread = new CrlThread({ options, key: keyInProcess(signer) });
         for (const each of held.splice(0)) thread.add(each);
       }
       if (thread === undefined) held.push(page);
@@ -45,35 +45,10 @@ export const buildCrls = async ({ signer, pages, gone, ...options }: CrlBuilding
   return build.finish({ gone, sign });
 };
 
-interface OwnedJob {
-  readonly job: CrlWorkerJob;
-  /** Moved to the thread. */
-  readonly buffers: readonly ArrayBuffer[];
-}
-
-/** Copied per turn of the event loop. */
-const copyOctets = 4 * 1024 * 1024;
-
-/** The lists before, copied in pieces: whoever gave them keeps them, and a large one at once would hold the event loop. */
-const ownedBy = async ({ options, key }: CrlWorkerJob): Promise<OwnedJob> => {
-  const buffers: ArrayBuffer[] = [];
-  const owned = async (bytes: Uint8Array | undefined): Promise<Uint8Array | undefined> => {
-    if (bytes === undefined) return undefined;
-    const copy = new Uint8Array(bytes.length);
-    for (let at = 0; at < bytes.length; at += copyOctets) {
-      copy.set(bytes.subarray(at, at + copyOctets), at);
-      await turn();
-    }
-    buffers.push(copy.buffer);
-    return copy;
-  };
-  const plans: CrlPlan[] = [];
-  for (const plan of options.plans) {
-    const delta = plan.delta === undefined ? undefined : { ...plan.delta, base: await owned(plan.delta.base), previous: await owned(plan.delta.previous) };
-    plans.push({ ...plan, previous: await owned(plan.previous), delta });
-  }
-  return { job: { options: { ...options, plans }, key }, buffers };
-};
+/** The lists before, which nobody else has a use for. */
+const listsOf = ({ plans }: CrlBuildOptions): readonly ArrayBuffer[] => [
+  ...new Set(plans.flatMap(({ previous, delta }) => [previous, delta?.base, delta?.previous]).flatMap((list) => (list === undefined ? [] : movable(list)))),
+];
 
 class CrlThread {
   readonly #worker: Worker;
@@ -81,10 +56,10 @@ class CrlThread {
   #world: CrlWorld | undefined;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor({ job, buffers }: OwnedJob) {
+  constructor(job: CrlWorkerJob) {
     // Sources run as they are in development and compiled when published.
     const file = new URL(import.meta.url.endsWith('.ts') ? './crl-worker.ts' : './crl-worker.js', import.meta.url);
-    this.#worker = new Worker(file, { workerData: job, transferList: [...buffers], execArgv: [], name: 'sallyport-crl' });
+    this.#worker = new Worker(file, { workerData: job, transferList: [...listsOf(job.options)], execArgv: [], name: 'sallyport-crl' });
     this.#built = new Promise((resolve, reject) => {
       this.#worker.on('message', (message: FromCrlWorker) => {
         if (message.kind === 'built') resolve(message.built);

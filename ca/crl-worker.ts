@@ -3,7 +3,6 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { KeyObject } from 'node:crypto';
 import { CrlBuild } from './crl-build.ts';
 import type { BuiltCrl, CrlBuildOptions, GoneEntry } from './crl-build.ts';
-import { movable } from './crl-moving.ts';
 import { CodedError } from './errors.ts';
 import type { CaErrorCode, ErrorFacts } from './errors.ts';
 import { signWith } from './x509/algorithm.ts';
@@ -47,9 +46,9 @@ if (port !== null) {
         if (entries.length > 0) await ask({ kind: 'gone', entries });
       },
       sign,
+      shared: true,
     });
-    const buffers = built.flatMap(({ der, delta }) => [der, ...(delta === undefined ? [] : [delta.der])]).flatMap(movable);
-    port.postMessage({ kind: 'built', built } satisfies FromCrlWorker, buffers);
+    port.postMessage({ kind: 'built', built } satisfies FromCrlWorker, []);
     port.close();
   };
   try {

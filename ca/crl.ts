@@ -142,9 +142,18 @@ export class CrlPublisher {
 
   async #save(publication: CrlPublication, actor: string): Promise<void> {
     const { store, issuer, clock } = this.#options;
-    await store.saveCrl(publication, crlPublished(publication, issuer.name, { time: clock.now(), actor }));
-    if (this.#files === undefined) return;
-    const { scope, delta } = publication;
+    const saved = store.saveCrl(publication, crlPublished(publication, issuer.name, { time: clock.now(), actor }));
+    if (this.#files === undefined) return saved;
+    const { scope, delta, crlNumber } = publication;
+    // Written and read back while the store writes; it takes the place of the file before only once the store has this CRL and no newer one.
+    const staged = this.#files.write(scope, 'complete', publication, async () => {
+      await saved;
+      const [state] = await store.crlStates(issuer.id, scope);
+      if (state?.crlNumber !== crlNumber) throw new CaError('ERR_CRL_STALE', 'another process published a newer CRL meanwhile');
+    });
+    const [outcome] = await Promise.allSettled([saved, staged]);
+    if (outcome.status === 'rejected') throw outcome.reason;
+    // Nothing to do but after a failure, which it meets again or makes good.
     await this.#syncFile(this.#files, scope, 'complete', publication);
     if (delta === undefined) await this.#files.remove(scope, 'delta');
     else await this.#syncFile(this.#files, scope, 'delta', { ...publication, der: delta.der });

@@ -399,7 +399,7 @@ export interface CaStore {
 
   /** Current CRLs of every scope, ordered by issuer, partitions and partition. */
   crlStates(issuerId?: IssuerId, scope?: CrlScope): Promise<readonly CrlState[]>;
-  /** Default: the complete CRL of all certificates. `base` and `nextBase` are complete CRLs that deltas start from. */
+  /** Default: the complete CRL of all certificates. `base` and `nextBase` are complete CRLs that deltas start from. The octets are the caller's alone, who may hand their memory on. */
   latestCrl(issuerId: IssuerId, options?: { scope?: CrlScope; kind?: 'complete' | 'delta' | 'base' | 'nextBase' }): Promise<CrlRecord | undefined>;
   /** No CRL may have this number or a lower one: what was published since the backup that the store comes from. 0 when it comes from none. */
   crlNumberFloor(): Promise<bigint>;

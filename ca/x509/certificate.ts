@@ -40,7 +40,7 @@ export interface TbsCertificateFields {
   readonly extensions: readonly Uint8Array[];
 }
 
-export { assembleSigned } from './signed.ts';
+export { assembleShared, assembleSigned } from './signed.ts';
 
 /** A certificate as it was read. Nothing in it is trusted: the signature is checked elsewhere. */
 export interface Certificate {

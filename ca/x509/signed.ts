@@ -1,6 +1,6 @@
 /** `SEQUENCE { to be signed, algorithm, signature }`: the outside of certificates, requests and CRLs. */
 import { readAlgorithmIdentifier } from './algorithm.ts';
-import { DerReader, TAG, bitString, invalid, sequence } from './der.ts';
+import { DerReader, TAG, bitString, elementHeader, invalid, sequence } from './der.ts';
 
 export interface SignedParts {
   /** The signed octets, a complete SEQUENCE. */
@@ -12,6 +12,19 @@ export interface SignedParts {
 
 export function assembleSigned(tbs: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): Uint8Array {
   return sequence(tbs, algorithm, bitString(signature));
+}
+
+/** The same in memory that other threads see too: a large CRL crosses to them without a copy. */
+export function assembleShared(tbs: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): Uint8Array {
+  const end = bitString(signature);
+  const header = elementHeader(TAG.sequence, tbs.length + algorithm.length + end.length);
+  const out = new Uint8Array(new SharedArrayBuffer(header.length + tbs.length + algorithm.length + end.length));
+  let at = 0;
+  for (const part of [header, tbs, algorithm, end]) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
 }
 
 /** Takes the three parts out; refuses with `ERR_DER_INVALID`. */

@@ -177,10 +177,17 @@ interface Part {
 const insertPart = async ({ tx }: Change, { issuerId, scope, name, part, content }: Part): Promise<void> => {
   await tx
     .insertInto('crl_part')
-    // A copy: what goes to another thread takes its whole buffer along.
-    .values({ issuer_id: issuerId, ...scope, octets: name, part, content: content.slice() })
+    .values({ issuer_id: issuerId, ...scope, octets: name, part, content: shareable(content) })
     .onConflict((on) => on.doNothing())
     .execute();
+};
+
+/** A view of memory that threads share crosses to the one of the database as it is; of other memory the whole buffer would be copied, several times. */
+const shareable = (content: Uint8Array): Uint8Array => {
+  if (content.buffer instanceof SharedArrayBuffer) return content;
+  const shared = new Uint8Array(new SharedArrayBuffer(content.length));
+  shared.set(content);
+  return shared;
 };
 
 /** Undefined when they are not, or no longer, all there. */

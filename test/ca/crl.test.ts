@@ -1,6 +1,7 @@
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { CaError } from '../../ca/errors.ts';
 import type { CaStore } from '../../ca/ports.ts';
 import { parseCrl, verifyCrl } from '../../ca/x509/crl.ts';
 import { codeOfRefusal, createAuthority } from '../support/authority.ts';
@@ -17,8 +18,8 @@ const create = async (options: Parameters<typeof createAuthority>[0] = {}): Prom
 afterEach(async () => {
   for (const fixture of open.splice(0)) await fixture.close();
 });
-const fileOf = ({ directory }: AuthorityFixture, name = 'issuing') => join(directory, 'crl', `${name}.crl`);
-const read = (fixture: AuthorityFixture, name = 'issuing') => parseCrl(new Uint8Array(readFileSync(fileOf(fixture, name))));
+const fileOf = ({ directory }: Pick<AuthorityFixture, 'directory'>, name = 'issuing') => join(directory, 'crl', `${name}.crl`);
+const read = (fixture: Pick<AuthorityFixture, 'directory'>, name = 'issuing') => parseCrl(new Uint8Array(readFileSync(fileOf(fixture, name))));
 
 describe('publishing', () => {
   it('starts with an empty CRL of both CAs, in the store and in files anyone may read', async () => {
@@ -112,6 +113,35 @@ describe('publishing', () => {
     }
     forgotten = undefined;
     expect((await fixture.authority.currentCrl('issuing')).crlNumber).toBe(before.crlNumber);
+  });
+  it('leaves the file as it is until the store has the CRL, and when it refuses it', async () => {
+    let refuses = false;
+    const seen: bigint[] = [];
+    const unfinished = () => readdirSync(join(directory, 'crl')).filter((name) => name.endsWith('.tmp'));
+    let directory = '';
+    const wrap = (store: CaStore): CaStore => ({
+      ...store,
+      saveCrl: async (publication, event) => {
+        // While the store has it, the new file is made beside the old one, which nobody must miss.
+        if (directory !== '') {
+          await vi.waitFor(() => { expect(unfinished()).toHaveLength(1); }, { interval: 1, timeout: 10_000 });
+          seen.push(read({ directory }).crlNumber ?? 0n);
+        }
+        if (refuses) throw new CaError('ERR_STORE_UNAVAILABLE', 'the disk is full');
+        return store.saveCrl(publication, event);
+      },
+    });
+    const fixture = await create({ wrap, onBackgroundError: () => undefined });
+    ({ directory } = fixture);
+    expect((await fixture.authority.publishCrl('issuing')).crlNumber).toBe(2n);
+    fixture.clock.turn(2);
+    refuses = true;
+    expect(await codeOfRefusal(fixture.authority.publishCrl('issuing'))).toBe('ERR_STORE_UNAVAILABLE');
+    refuses = false;
+    expect(seen).toEqual([1n, 2n]);
+    expect(read(fixture).crlNumber).toBe(2n);
+    expect(unfinished()).toEqual([]);
+    directory = '';
   });
   it('never uses a number again that the file already has', async () => {
     const fixture = await create();
