@@ -276,7 +276,7 @@ const requireSecondPerson = ({ id, terms }: CertificateRequest, actor: string): 
 
 /** Soon at first, when somebody may be at it; seldom after days. */
 const pending = (request: CertificateRequest, now: Date): CaError =>
-  new CaError('ERR_REQUEST_PENDING', `the request ${request.id} waits for a second person; approve it with sallyport requests approve ${request.id}`, {
+  new CaError('ERR_REQUEST_PENDING', request.state === 'pending' ? `the request ${request.id} waits for a second person; approve it with sallyport requests approve ${request.id}` : `the request ${request.id} is approved and its certificate is being made, or was when the process ended; ask again in a minute`, {
     facts: { request: request.id, retryAfterSeconds: Math.max(1, Math.min(60, Math.floor((now.getTime() - request.createdAt.getTime()) / 10_000))), expiresAt: request.expiresAt.toISOString() },
   });
 

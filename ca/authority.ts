@@ -188,15 +188,15 @@ export class CertificateAuthority {
 
   /** From now on nothing this CA issued is accepted. */
   async retireIssuer(name: IssuerName, options: RetireOptions = {}): Promise<readonly Issuer[]> {
-    const retired = await this.changeHierarchy((hierarchy) => retire(hierarchy, name, options, this.#options));
-    // Its certificate was revoked.
-    for (const issuer of this.issuers) if (issuer.role === 'root') this.#schedule.request(issuer.name);
-    return retired;
+    return this.changeHierarchy((hierarchy) => retire(hierarchy, name, options, this.#options));
   }
 
   /** Puts the next hierarchy in force, of whose CAs every file is written. Answers with the CAs it is about. */
   changeHierarchy(step: (hierarchy: Hierarchy) => Promise<Step>): Promise<readonly Issuer[]> {
-    return this.#keeper.change(step);
+    return this.#keeper.change(step).finally(() => {
+      // What a root revoked. Also what an attempt that was killed left unpublished, when this one finds nothing else left to do.
+      for (const { name, role } of this.issuers) this.#schedule.request(name, role === 'root' ? undefined : []);
+    });
   }
 
   /** Certifies an agent on an operator's word. */

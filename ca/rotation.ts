@@ -116,6 +116,7 @@ export const activate = async (hierarchy: Hierarchy, name: IssuerName, options: 
   const issuing = chosen.role === 'issuing' ? chosen : hierarchy.issuers.findLast((each) => each.role === 'issuing' && each.root === name && isTrusted(each));
   if (issuing === undefined) throw notNow(`there is no issuing CA under ${name}; prepare another root`, chosen);
   requireSigner(issuing);
+  await refuseRevoked(new Set([chosen, issuing]), hierarchy, store);
   const changing = new Set([name, issuing.name]);
   const issuers = hierarchy.issuers.map((each): Issuer => {
     if (changing.has(each.name)) return each.status === 'active' ? each : { ...each, status: 'active', since: now };
@@ -253,6 +254,16 @@ const refuseLive = async (going: readonly Issuer[], hierarchy: Hierarchy, world:
   throw new CaError('ERR_CA_IN_USE', `${many ? `${dependents.length} certificates` : '1 certificate'} of ${names}, such as that of ${some.agent}, ${many ? 'are' : 'is'} valid until ${last.toISOString()} and nothing has taken ${many ? 'their' : 'its'} place; wait until ${many ? 'they are' : 'it is'} renewed, or cut ${many ? 'them' : 'it'} off`, {
     facts: { ca: names, live: dependents.length, agents: [...new Set(dependents.map(({ agent }) => agent))].slice(0, 20) },
   });
+};
+
+/** As one that an interrupted retirement, or an operator, has revoked already: whoever reads CRLs refuses what it would issue. */
+const refuseRevoked = async (issuers: ReadonlySet<Issuer>, hierarchy: Hierarchy, store: RotationWorld['store']): Promise<void> => {
+  for (const issuer of issuers) {
+    const [record] = await store.findCertificates({ issuerId: issuer.above[0]?.spkiHash ?? idOf(hierarchy, issuer.root), serial: issuer.certificate.serial, limit: 1 });
+    if (record?.state !== 'revoked') continue;
+    const way = record.revocationReason === 'certificateHold' ? 'lift the hold with sallyport release, or retire it' : 'retire it';
+    throw notNow(`the certificate of ${issuer.name} is revoked; ${way} and prepare another`, issuer);
+  }
 };
 
 const named = (hierarchy: Hierarchy, name: IssuerName): Issuer => {
