@@ -135,7 +135,7 @@ export class AnswerFilter {
   }
 
   #batch(text: string): readonly string[] {
-    return (parseLossless(text) as readonly unknown[]).map((one) => this.#message(one, stringifyLossless(one))).filter((one) => one !== undefined);
+    return (reparse(text) as readonly unknown[]).map((one) => this.#message(one, stringifyLossless(one))).filter((one) => one !== undefined);
   }
 
   /** `text` is the message's own text, passed on untouched when nothing has to be changed. */
@@ -170,7 +170,7 @@ export class AnswerFilter {
     if (asked?.method === 'initialize') this.#learnRevision(message.result);
     // What is most often left as it is, is looked at before it is parsed again.
     if (asked !== undefined && !needsFilter(asked.method) && this.#result(message.result, asked) === message.result) return text;
-    const whole = reparse(text);
+    const whole = reparse(text) as Fields;
     return stringifyLossless({ ...whole, result: this.#result(whole.result, asked) });
   }
 
@@ -208,7 +208,7 @@ export class AnswerFilter {
     const { values, session } = this.#options;
     this.#asked.noteError(session(), message.error);
     if (values.error(asked, message.error, this.#side) === message.error) return text;
-    const whole = reparse(text);
+    const whole = reparse(text) as Fields;
     return stringifyLossless({ ...whole, error: values.error(asked, whole.error, this.#side) });
   }
 
@@ -224,7 +224,7 @@ export class AnswerFilter {
     if (kind === 'request' && isRequestId(message.id)) this.#asked.noteRequest(this.#options.session(), { id: message.id, method, params });
     const seen = this.#params(method, params);
     if (seen === params || seen === undefined) return seen === undefined ? undefined : text;
-    const whole = reparse(text);
+    const whole = reparse(text) as Fields;
     return stringifyLossless({ ...whole, params: this.#params(method, whole.params as Fields) });
   }
 
@@ -272,15 +272,15 @@ const announcing: ReadonlySet<string> = new Set(['initialize', 'server/discover'
 /** A single answer that the client must not see would leave its request hanging. */
 const refusedAnswer = '{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"the MCP server sent an invalid answer"}}';
 
-const parse = (text: string): unknown => {
+const parse = (text: string, parser = parseExact): unknown => {
   try {
-    return parseExact(text);
+    return parser(text);
   } catch (cause) {
-    throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent something that is not JSON', { cause });
+    throw new SallyportError('ERR_UPSTREAM_INVALID', 'the MCP server sent something that is not JSON, or is nested too deeply', { cause });
   }
 };
 
 /** What is about to be rewritten is parsed again without loss, so that big integers survive (mcp.md row 3). */
-const reparse = (text: string): Fields => parseLossless(text) as Fields;
+const reparse = (text: string): unknown => parse(text, parseLossless);
 
 const invalidAnswer = (what: string): SallyportError => new SallyportError('ERR_UPSTREAM_INVALID', `the MCP server sent ${what}`);

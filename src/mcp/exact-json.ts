@@ -13,7 +13,16 @@ import { hasEscapedName } from './json-tokens.ts';
  */
 export const parseExact = (text: string): unknown => {
   const value: unknown = JSON.parse(text);
-  return hasEscapedName(text) ? buildExact(text, Number) : value;
+  return hasEscapedName(text) ? nested(() => buildExact(text, Number)) : value;
+};
+
+/** What `JSON.parse` takes without end others take as deep as the stack reaches. @throws SyntaxError beyond that */
+export const nested = <T>(parse: () => T): T => {
+  try {
+    return parse();
+  } catch (cause) {
+    throw cause instanceof RangeError ? new SyntaxError('the text is nested too deeply', { cause }) : cause;
+  }
 };
 
 /** The value of a text that `JSON.parse` has accepted; numbers are what `toNumber` makes of them as they are written. */

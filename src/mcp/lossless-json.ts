@@ -2,7 +2,7 @@
  * JSON that survives being parsed and written again: numbers that a double cannot hold, or would
  * spell in another way, are kept as their own text (mcp.md row 3).
  */
-import { buildExact, parseExact } from './exact-json.ts';
+import { buildExact, nested, parseExact } from './exact-json.ts';
 import { hasEscapedName, someNumber } from './json-tokens.ts';
 
 /** What ES2025 calls raw JSON; TypeScript's library does not know these members yet. */
@@ -28,8 +28,8 @@ export const parseLossless = (text: string): unknown => {
   const value = parseExact(text);
   // A reviver costs ten times the parse, and most messages have no such number.
   if (!fragileNumber.test(text) || !someNumber(text, isFragile)) return value;
-  if (hasEscapedName(text)) return buildExact(text, (literal) => (isFragile(literal) ? json.rawJSON(literal) : Number(literal)));
-  return json.parse(text, (_key, member, { source }) => (typeof member === 'number' && source !== undefined && isFragile(source) ? json.rawJSON(source) : member));
+  if (hasEscapedName(text)) return nested(() => buildExact(text, (literal) => (isFragile(literal) ? json.rawJSON(literal) : Number(literal))));
+  return nested(() => json.parse(text, (_key, member, { source }) => (typeof member === 'number' && source !== undefined && isFragile(source) ? json.rawJSON(source) : member)));
 };
 
 /** Writes what `parseLossless` read, each number as it was given. */

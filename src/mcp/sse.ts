@@ -98,8 +98,8 @@ export class SseDecoder {
     const field = colon === -1 ? line : line.slice(0, colon);
     const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1);
     if (field === 'data') this.#event.data.push(value);
-    else if (field === 'event') this.#event.event = value;
-    // An id with NUL is no id, and a retry time that is no number is none.
+    // With NUL a name could not be written again, and an id is none (WHATWG HTML §9.2.6); so is a retry time that is no number.
+    else if (field === 'event' && !value.includes('\0')) this.#event.event = value;
     else if (field === 'id' && !value.includes('\0')) this.#event.id = value;
     else if (field === 'retry' && /^\d{1,9}$/.test(value)) this.#event.retry = Number(value);
     return undefined;

@@ -51,6 +51,14 @@ describe('an answer', () => {
     expect(() => filterOf([[1, list]]).filter.json(text)).toThrow(expect.objectContaining({ code: 'ERR_UPSTREAM_INVALID' }));
   });
 
+  it.each([
+    ['with a number to be kept', '"n":1.50,'],
+    ['with an escape in a name', '"\\u0061":1,'],
+  ])('nested beyond the stack, %s, is an invalid answer', (_what, member) => {
+    const text = `{"jsonrpc":"2.0","id":1,"result":{"tools":[],${member}"x":${'['.repeat(50_000)}${']'.repeat(50_000)}}}`;
+    for (const one of [text, `[${text}]`]) expect(() => filterOf([[1, list]]).filter.json(one)).toThrow(expect.objectContaining({ code: 'ERR_UPSTREAM_INVALID' }));
+  });
+
   it('that is an array is filtered one by one', () => {
     const kept = filterOf([[1, list], [2, list]]).filter.json(`[{"jsonrpc":"2.0","id":1,"result":${tools}},{"jsonrpc":"2.0","method":"notifications/unknown"},{"jsonrpc":"2.0","id":2,"result":${tools}}]`);
     expect(JSON.parse(kept)).toHaveLength(2);

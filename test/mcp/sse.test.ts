@@ -19,6 +19,7 @@ describe('reading a stream', () => {
     ['a byte order mark at the start', '\ufeffdata: a\n\n', [event({ data: 'a' })]],
     ['a second byte order mark', 'data: a\n\n\ufeffdata: b\n\n', [event({ data: 'a' })]],
     ['an id with NUL', 'id: a\0b\ndata: x\n\n', [event({ data: 'x' })]],
+    ['an event name with NUL', 'event: a\0b\ndata: x\n\n', [event({ data: 'x' })]],
     ['an empty id', 'id\ndata: x\n\n', [event({ id: '', data: 'x' })]],
     ['a retry that is no number', 'retry: 1s\ndata: x\n\nretry: -1\ndata: y\n\n', [event({ data: 'x' }), event({ data: 'y' })]],
     ['an id that only primes resumption', 'id: 1\ndata: \n\n', [event({ id: '1' })]],

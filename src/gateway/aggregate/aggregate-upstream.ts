@@ -5,6 +5,7 @@
 import type { Principal } from '../../identity/principal.ts';
 import { errorTable, SallyportError } from '../../errors.ts';
 import type { GateErrorCode } from '../../errors.ts';
+import { hasEscapedName } from '../../mcp/json-tokens.ts';
 import { parseLossless, stringifyLossless } from '../../mcp/lossless-json.ts';
 import type { JsonRpcMessage, JsonRpcRequest } from '../../mcp/message.ts';
 import { isObject } from '../../mcp/read-messages.ts';
@@ -179,11 +180,11 @@ const isFailure = (code: unknown): code is GateErrorCode => {
   return row !== undefined && (row.http >= 500 || row.http === 429);
 };
 
-/** Looked into only where a name could be. */
+/** Looked into only where a name could be, however it is spelled. */
 const ofMember = (member: string, text: string): string => {
-  if (!text.includes('"uri"') && !text.includes('"taskId"')) return text;
+  if (!text.includes('"uri"') && !text.includes('"taskId"') && !hasEscapedName(text)) return text;
   const message = parseLossless(text);
-  if (!isObject(message)) return text;
+  if (!isObject(message)) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the upstream answered with something else than one message', { facts: { upstream: member } });
   if (isObject(message.result)) return stringifyLossless({ ...message, result: renamed(member, message.result) });
   const { params } = message;
   return isObject(params) && typeof params.taskId === 'string' ? stringifyLossless({ ...message, params: { ...params, taskId: nameAt(member, params.taskId) } }) : text;

@@ -27,10 +27,15 @@ export const elementsOf = (upstream: string, method: string, result: Fields): re
 export const renamed = (upstream: string, result: Fields): Fields => {
   let whole = result;
   if (typeof whole.taskId === 'string') whole = { ...whole, taskId: nameAt(upstream, whole.taskId) };
-  if (Array.isArray(whole.content)) whole = { ...whole, content: whole.content.map((block: unknown) => blockOf(upstream, block)) };
+  whole = withContent(upstream, whole);
   if (Array.isArray(whole.contents)) whole = { ...whole, contents: whole.contents.map((contents: unknown) => withUri(upstream, contents)) };
   if (Array.isArray(whole.messages)) {
-    whole = { ...whole, messages: whole.messages.map((message: unknown) => (isObject(message) ? { ...message, content: blocksOf(upstream, message.content) } : message)) };
+    whole = { ...whole, messages: whole.messages.map((message: unknown) => (isObject(message) ? withContent(upstream, message) : message)) };
+  }
+  // Questions to the client, each with the params of a request.
+  if (isObject(whole.inputRequests)) {
+    const asked = Object.entries(whole.inputRequests).map(([key, request]) => [key, isObject(request) && isObject(request.params) ? { ...request, params: renamed(upstream, request.params) } : request]);
+    whole = { ...whole, inputRequests: Object.fromEntries(asked) };
   }
   // A finished task holds the result of its tool.
   if (isObject(whole.result)) whole = { ...whole, result: renamed(upstream, whole.result) };
@@ -66,10 +71,19 @@ export const discovered = (answers: readonly { readonly member: string; readonly
   };
 };
 
-const blocksOf = (upstream: string, content: unknown): unknown => (Array.isArray(content) ? content.map((block: unknown) => blockOf(upstream, block)) : blockOf(upstream, content));
+/** One block or a list of them. */
+const withContent = (upstream: string, holder: Fields, depth = 0): Fields => {
+  const { content } = holder;
+  if (content === undefined) return holder;
+  return { ...holder, content: Array.isArray(content) ? content.map((block: unknown) => blockOf(upstream, block, depth)) : blockOf(upstream, content, depth) };
+};
 
-const blockOf = (upstream: string, block: unknown): unknown => {
+/** As deep as results of tools inside of messages are let through (content-filter.ts). */
+const maxDepth = 4;
+
+const blockOf = (upstream: string, block: unknown, depth: number): unknown => {
   if (!isObject(block)) return block;
+  if (block.type === 'tool_result' && depth < maxDepth) return withContent(upstream, block, depth + 1);
   if (block.type === 'resource_link') return withUri(upstream, block);
   return block.type === 'resource' ? { ...block, resource: withUri(upstream, block.resource) } : block;
 };

@@ -1,0 +1,47 @@
+/** What one upstream answers is under its own name at the aggregate endpoint, however it is written. */
+import { describe, expect, it } from 'vitest';
+import { AggregateUpstream } from '../../../src/gateway/aggregate/aggregate-upstream.ts';
+import type { UpstreamAnswer, UpstreamRequest } from '../../../src/upstream/upstream.ts';
+
+const link = '{"type":"resource_link","uri":"other+file:///a","name":"a"}';
+
+const answered = async (answer: UpstreamAnswer): Promise<string> => {
+  const member = { name: 'files', offersTo: () => true, exchange: async () => answer };
+  const upstream = new AggregateUpstream({ name: 'all', members: new Map([['files', member]]), serverInfo: { name: 's', version: '1' }, onMemberFailure: () => undefined });
+  const params = { name: 'files__read', arguments: {} };
+  const request = { era: 'modern', method: 'POST', body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params }), messages: [{ kind: 'request', id: 1, method: 'tools/call', params }], signal: new AbortController().signal };
+  const given = await upstream.exchange(request as unknown as UpstreamRequest);
+  if (given.kind === 'json') return given.text;
+  let text = '';
+  if (given.kind === 'stream') for await (const { data } of given.events) text += data;
+  return text;
+};
+
+const json = (text: string): UpstreamAnswer => ({ kind: 'json', status: 200, text });
+const response = (result: string): string => `{"jsonrpc":"2.0","id":1,"result":${result}}`;
+
+describe('a link of one upstream never looks like one of another', () => {
+  it.each([
+    ['in content', `{"content":[${link}]}`],
+    ['with an escape in the name of its member', `{"content":[${link.replace('"uri"', '"u\\u0072i"')}]}`],
+    ['as one block', `{"content":${link}}`],
+    ['in the result of a tool', `{"content":[{"type":"tool_result","content":[${link}]}]}`],
+    ['in a question to the client', `{"resultType":"input_required","inputRequests":{"q":{"method":"sampling/createMessage","params":{"messages":[{"role":"user","content":${link}}]}}}}`],
+  ])('%s', async (_where, result) => {
+    const text = await answered(json(response(result)));
+    expect(text).toContain('"files+other+file:///a"');
+    expect(text).not.toContain('"other+file:///a"');
+  });
+});
+
+it('a task of one upstream is its own when its id is written with an escape', async () => {
+  const event = { id: undefined, event: undefined, retry: undefined, data: response('{"resultType":"task","task\\u0049d":"other__t"}') };
+  const events = (async function* () {
+    yield event;
+  })();
+  expect(JSON.parse(await answered({ kind: 'stream', status: 200, events }))).toMatchObject({ result: { taskId: 'files__other__t' } });
+});
+
+it('a batch is no answer', async () => {
+  await expect(answered(json(`[${response(`{"content":[${link}]}`)}]`))).rejects.toMatchObject({ code: 'ERR_UPSTREAM_INVALID', facts: { upstream: 'files' } });
+});
