@@ -1,10 +1,11 @@
 /** One operation of the HTTP API: what it takes and gives, as schemas, who may call it, and what it does. */
 import type { z } from 'zod';
 import type { CertificateAuthority } from '../../ca/authority.ts';
-import type { AuditEvent, Clock } from '../../ca/ports.ts';
+import type { AuditEvent, Clock, KeyAlgorithm } from '../../ca/ports.ts';
 import type { AdminTarget } from '../admin/decision.ts';
 import type { AdminAction, AdminBinding } from '../admin/roles.ts';
 import type { Principal } from '../identity/principal.ts';
+import type { Policy } from '../policy/policy.ts';
 import type { Store } from '../store/store.ts';
 
 export interface ApiWorld {
@@ -19,6 +20,12 @@ export interface ApiWorld {
   /** Whether the inventory has this certificate: one of another CA that the gateway trusts is no admin here, whatever it says. */
   readonly isKnown: (principal: Principal) => Promise<boolean>;
   readonly clock: Clock;
+  /** Where agents find the gateway, `https://…/mcp`, and the base URL of the enrollment port; known once the listeners are bound. */
+  readonly places: () => { readonly gateway: string; readonly enrollment: string };
+  /** As it is now, to tell what a new certificate may do. */
+  readonly policy: () => Policy;
+  /** Of keys that are made for an agent when nobody says otherwise. */
+  readonly keyAlgorithm: KeyAlgorithm;
   /** `audit.vkey` */
   readonly verifierKey: string;
   /** Of Sallyport. */

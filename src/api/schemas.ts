@@ -45,6 +45,28 @@ export const issued = z
   })
   .meta({ id: 'IssuedCertificate' });
 
+const grant = z
+  .strictObject({
+    upstream: z.string().describe('Pattern, as the policy writes it, like the others here'),
+    tools: z.array(z.string()),
+    resources: z.array(z.string()),
+    prompts: z.array(z.string()),
+    logging: z.boolean(),
+    argumentRules: z.array(z.string()).describe('Those of `tools` for which only some arguments are allowed'),
+    denied: z.array(z.string()),
+    roles: z.array(z.string()),
+  })
+  .meta({ id: 'Grant' });
+
+export const newlyIssued = z
+  .strictObject({
+    ...issued.shape,
+    grants: z.array(grant).describe('What the policy of the gateway gives it at present'),
+    gateway: z.string().describe('Where an agent finds the gateway'),
+    renewal: z.string().describe('Where the certificate is renewed'),
+  })
+  .meta({ id: 'NewCertificate' });
+
 export const page = <Item extends z.ZodType>(item: Item) => z.strictObject({ items: z.array(item), next: z.string().nullable().describe('`cursor` of the next page; null at the end') });
 
 /** How many, and where to go on. */
@@ -127,6 +149,7 @@ export const token = z
     profile: z.string(),
     certificateTtlSeconds: z.int().nullable(),
     createdAt: moment(),
+    createdBy: z.string().nullable(),
     expiresAt: moment(),
     spentAt: moment().nullable(),
   })
@@ -142,7 +165,7 @@ export const tokenBody = z
   })
   .meta({ id: 'TokenRequest' });
 
-export const createdToken = z.strictObject({ token: z.string().describe('Shown once'), agent: z.string(), organizationalUnits: z.array(z.string()), profile: z.string(), expiresAt: moment() }).meta({ id: 'CreatedToken' });
+export const createdToken = z.strictObject({ token: z.string().describe('Shown once'), agent: z.string(), organizationalUnits: z.array(z.string()), profile: z.string(), expiresAt: moment(), enrollUrl: z.string().describe('Where it is used') }).meta({ id: 'CreatedToken' });
 
 export const requestState = z.enum(['pending', 'approved', 'issued', 'collected', 'denied', 'expired']);
 
@@ -159,7 +182,14 @@ export const request = z
     way: z.string().describe('How it was asked for'),
     requestedBy: z.string(),
     vouchedBy: z.string().nullable(),
+    address: z.string().nullable().describe('Where it came from'),
+    wouldIssue: z
+      .strictObject({ subject: z.string(), names: z.array(z.string()), lifetimeSeconds: z.int(), extendedKeyUsage: z.array(z.string()) })
+      .nullable()
+      .describe('By the profile as it is now; null when nothing would be issued'),
+    problem: z.string().nullable().describe('Why nothing would be issued'),
     spkiHash: hash(),
+    keyAlgorithm: z.string(),
     createdAt: moment(),
     expiresAt: moment(),
     decidedAt: moment().nullable(),
@@ -182,6 +212,9 @@ export const authority = z
     thumbprint: hash(),
     notBefore: moment(),
     notAfter: moment(),
+    since: moment().nullable().describe('When it came to be so; null in a hierarchy that was never changed'),
+    root: z.string().describe('Name of the root it stands under'),
+    keyAlgorithm: z.string(),
     keyHere: z.boolean().describe('Whether this process can sign with it'),
     pem: z.string(),
   })
@@ -196,6 +229,7 @@ export const profile = z
     maxTtlSeconds: z.int(),
     keyAlgorithms: z.array(z.string()),
     status: z.string(),
+    approval: z.enum(['none', 'required']).describe('Whether a second person must approve'),
   })
   .meta({ id: 'Profile' });
 

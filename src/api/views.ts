@@ -1,6 +1,7 @@
 /** Records of the authority as the API shows them, and cursors over lists. */
 import { z } from 'zod';
 import { encodePem } from '../../ca/x509/pem.ts';
+import { keyAlgorithmOfSpki } from '../../ca/x509/algorithm.ts';
 import { formatName } from '../../ca/x509/name.ts';
 import type { CertificateAuthority } from '../../ca/authority.ts';
 import type { Issuer } from '../../ca/issuer.ts';
@@ -54,6 +55,7 @@ export const tokenView = (token: ListedToken): z.input<typeof tokenSchema> => ({
   profile: token.profile,
   certificateTtlSeconds: token.ttlSeconds ?? null,
   createdAt: token.createdAt.toISOString(),
+  createdBy: token.createdBy ?? null,
   expiresAt: token.expiresAt.toISOString(),
   spentAt: token.spentAt?.toISOString() ?? null,
 });
@@ -67,7 +69,7 @@ export const crlView = (record: CrlRecord, ca: string): z.input<typeof crlSchema
   entries: record.entries,
 });
 
-export const authorityView = ({ name, id, role, status, certificate, signer, pem }: Issuer): z.input<typeof authoritySchema> => ({
+export const authorityView = ({ name, id, role, status, since, root, certificate, signer, pem }: Issuer): z.input<typeof authoritySchema> => ({
   name,
   id,
   role,
@@ -77,6 +79,9 @@ export const authorityView = ({ name, id, role, status, certificate, signer, pem
   thumbprint: certificate.thumbprint,
   notBefore: certificate.notBefore.toISOString(),
   notAfter: certificate.notAfter.toISOString(),
+  since: since.getTime() === 0 ? null : since.toISOString(),
+  root,
+  keyAlgorithm: keyAlgorithmOfSpki(certificate.spki),
   keyHere: signer !== undefined,
   pem,
 });
@@ -89,6 +94,7 @@ export const profileView = (profile: Profile): z.input<typeof profileSchema> => 
   maxTtlSeconds: profile.maxTtlSeconds,
   keyAlgorithms: [...profile.keyAlgorithms],
   status: profile.status,
+  approval: profile.approval,
 });
 
 /** Of an issuer by name or id. */

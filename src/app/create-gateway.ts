@@ -205,6 +205,7 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     if (ocsp !== undefined) stapleTo(server, { staple: (certificate) => ocsp.staple(certificate), onFailure: (error) => logger.warn({ error }, 'no OCSP answer could be stapled to the server certificate') });
   };
   const acme = await acmeServerOf({ deployment, clock, randomness, passphrase, logger, base: () => addresses.enrollUrl ?? '' });
+  const places = () => ({ gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, enrollment: addresses.enrollUrl ?? '' });
   const enrollmentServer = createEnrollmentServer({
     // The agent pins the root by its hash, so it must be shown.
     identity: shownUnder(identityInUse, authority.hierarchy, { root: 'shown' }),
@@ -213,9 +214,9 @@ const assemble = async (options: CreateGatewayOptions, world: GatewayWorld): Pro
     routes: enrollmentRoutes({
       authority, acme,
       est: config.ca.est ? { keyAlgorithm: config.ca.keyAlgorithm } : undefined,
-      places: () => ({ gateway: `${addresses.url}${gateway.paths[0]?.path ?? '/mcp'}`, enrollment: addresses.enrollUrl ?? '' }),
+      places,
       api: {
-        authority, store, audit, clock, admins: compileAdmins(config.admins), verifierKey: deployment.checkpointSigner.verifierKey, version: gatewayInfo().version,
+        authority, store, audit, clock, places, policy: () => gateway.gate.policy, keyAlgorithm: config.ca.keyAlgorithm, admins: compileAdmins(config.admins), verifierKey: deployment.checkpointSigner.verifierKey, version: gatewayInfo().version,
         isKnown: ({ issuerId, serial, thumbprint }) => isKnownCertificate(known, issuerId, serial, thumbprint),
       },
     }),

@@ -1,5 +1,6 @@
 /** `sallyport ca rotate`: the next root or issuing CA, in three steps with both trusted in between. */
 import { Option } from 'commander';
+import { z } from 'zod';
 import type { Command } from 'commander';
 import { requestIssuer } from '../../ca/accepting.ts';
 import { tokenCaKey } from '../../ca/ca-key.ts';
@@ -7,20 +8,31 @@ import type { CertificateAuthority, Issuer, IssuerRole, KeyAlgorithm } from '../
 import { CaError } from '../../ca/index.ts';
 import type { PendingRequest } from '../../ca/pending.ts';
 import { keyAlgorithmOfSpki } from '../../ca/x509/algorithm.ts';
+import { authority as authoritySchema } from '../api/schemas.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { argument, collect, common, passphraseOption, usage } from './cli.ts';
 import type { Call, Cli } from './cli.ts';
 import { issuerFacts } from './ca-show.ts';
 import { printable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
+import { remoteOf, remoteOptions } from './remote.ts';
+import type { RemoteAuthority, RemoteOptions } from './remote.ts';
 
 const algorithms = ['p256', 'p384', 'ed25519', 'rsa3072', 'rsa4096', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const satisfies readonly KeyAlgorithm[];
 
-interface PrepareOptions {
+interface PrepareOptions extends RemoteOptions {
   readonly keyAlgorithm?: KeyAlgorithm;
   readonly permitDns?: readonly string[];
   readonly keyUri?: string;
   readonly years?: string;
+}
+
+interface ActivateOptions extends RemoteOptions {
+  readonly now?: boolean;
+}
+
+interface RetireOptions extends RemoteOptions {
+  readonly cutOff?: boolean;
 }
 
 export const registerCaRotate = (ca: Command, cli: Cli): void => {
@@ -35,7 +47,7 @@ export const registerCaRotate = (ca: Command, cli: Cli): void => {
     .option('--key-uri <uri>', 'keep the key of the issuing CA on a PKCS#11 token')
     .option('--years <years>', 'until the new CA ends (default: 20 for a root, 10 for an issuing CA)')
     .addOption(passphraseOption());
-  common(prepare, ['sallyport ca rotate prepare issuing', 'sallyport ca rotate prepare root --key-algorithm ml-dsa-65', 'sallyport ca rotate prepare issuing --permit-dns acme.internal --permit-dns localhost']);
+  common(remoteOptions(prepare), ['sallyport ca rotate prepare issuing', 'sallyport ca rotate prepare issuing --server https://mcp.acme.internal:8444 --identity ./pki-admin', 'sallyport ca rotate prepare root --key-algorithm ml-dsa-65', 'sallyport ca rotate prepare issuing --permit-dns acme.internal --permit-dns localhost']);
   prepare.action(cli.action<PrepareOptions>(prepareCa));
 
   const activate = rotate
@@ -44,8 +56,8 @@ export const registerCaRotate = (ca: Command, cli: Cli): void => {
     .argument('<ca>', 'as sallyport ca show lists it')
     .option('--now', 'even though the root was prepared less than a day ago')
     .addOption(passphraseOption());
-  common(activate, ['sallyport ca rotate activate issuing-2', 'sallyport ca rotate activate root-2', 'sallyport ca rotate activate issuing   # take it back']);
-  activate.action(cli.action<{ readonly now?: boolean }>(activateCa));
+  common(remoteOptions(activate), ['sallyport ca rotate activate issuing-2', 'sallyport ca rotate activate root-2', 'sallyport ca rotate activate issuing   # take it back']);
+  activate.action(cli.action<ActivateOptions>(activateCa));
 
   const retire = rotate
     .command('retire')
@@ -53,8 +65,8 @@ export const registerCaRotate = (ca: Command, cli: Cli): void => {
     .argument('<ca>', 'as sallyport ca show lists it')
     .option('--cut-off', 'even though valid certificates depend on it: whoever holds them is refused from now on')
     .addOption(passphraseOption());
-  common(retire, ['sallyport ca rotate retire issuing', 'sallyport ca rotate retire root', 'sallyport ca rotate retire issuing --cut-off']);
-  retire.action(cli.action<{ readonly cutOff?: boolean }>(retireCa));
+  common(remoteOptions(retire), ['sallyport ca rotate retire issuing', 'sallyport ca rotate retire root', 'sallyport ca rotate retire issuing --cut-off']);
+  retire.action(cli.action<RetireOptions>(retireCa));
 };
 
 async function prepareCa(call: Call<PrepareOptions>): Promise<void> {
@@ -63,6 +75,13 @@ async function prepareCa(call: Call<PrepareOptions>): Promise<void> {
   if (!isRole(role)) throw usage(`${JSON.stringify(role)} is no kind of CA: give issuing or root`);
   const years = options.years === undefined ? undefined : Number(options.years);
   if (years !== undefined && !(years > 0 && years <= 50)) throw usage(`--years ${options.years ?? ''} is not a time: give years, from above 0 to 50`);
+  const remote = remoteOf(io, options);
+  if (remote !== undefined) {
+    const { keyAlgorithm, permitDns, keyUri } = options;
+    const changed = await changeThere(remote, '', { only: { '--permit-dns': permitDns, '--key-uri': keyUri, '--years': years }, body: { role, ...(keyAlgorithm === undefined ? {} : { keyAlgorithm }) } });
+    report(call, changed, prepared(role, changed));
+    return;
+  }
   let asked: PendingRequest | undefined;
   const made = await withAuthority(call, async (authority, passphrase) => {
     const keyAlgorithm = options.keyAlgorithm ?? keyAlgorithmOfSpki(authority.issuing.certificate.spki);
@@ -82,23 +101,28 @@ async function prepareCa(call: Call<PrepareOptions>): Promise<void> {
     call.output.result({ waits: true, ca: name, request: file, csr }, () => [`wrote ${file}: ${name} waits for its certificate`, '', 'next', `  carry it to the root, and there: sallyport ca sign ${name}.csr.pem --out ${name}.cert.pem`, `  sallyport ca accept ${name}.cert.pem`].join('\n'));
     return;
   }
-  const [first] = made;
-  const next =
-    role === 'root'
-      ? `let every agent and relying party have the new root (docs/hierarchy.md), then: sallyport ca rotate activate ${first?.name ?? ''}`
-      : `sallyport ca rotate activate ${first?.name ?? ''}`;
-  report(call, made, { did: 'prepared', next });
+  const changed = factsOf(made);
+  report(call, changed, prepared(role, changed));
 }
 
-async function activateCa(call: Call<{ readonly now?: boolean }>): Promise<void> {
+const prepared = (role: IssuerRole, [first]: readonly Changed[]) => ({
+  did: 'prepared',
+  next: `${role === 'root' ? 'let every agent and relying party have the new root (docs/hierarchy.md), then: ' : ''}sallyport ca rotate activate ${first?.name ?? ''}`,
+});
+
+async function activateCa(call: Call<ActivateOptions>): Promise<void> {
   const name = argument(call, 0);
-  const made = await withAuthority(call, (authority) => authority.activateIssuer(name, { settling: call.options.now === true ? 'waived' : 'required', actor: `cli:${call.io.user}` }), { waived: 'add --now' });
+  const { io, options } = call;
+  const remote = remoteOf(io, options);
+  const made = remote !== undefined ? await changeThere(remote, `/${name}/activation`, { only: { '--now': options.now } }) : await withAuthority(call, (authority) => authority.activateIssuer(name, { settling: options.now === true ? 'waived' : 'required', actor: `cli:${io.user}` }), { waived: 'add --now' }).then(factsOf);
   report(call, made, { did: 'issues from now on:', next: 'see with sallyport ca show how many certificates the one before still has, and retire it when none is left' });
 }
 
-async function retireCa(call: Call<{ readonly cutOff?: boolean }>): Promise<void> {
+async function retireCa(call: Call<RetireOptions>): Promise<void> {
   const name = argument(call, 0);
-  const made = await withAuthority(call, (authority) => authority.retireIssuer(name, { onLive: call.options.cutOff === true ? 'cutOff' : 'refuse', actor: `cli:${call.io.user}` }), { waived: 'add --cut-off' });
+  const { io, options } = call;
+  const remote = remoteOf(io, options);
+  const made = remote !== undefined ? await changeThere(remote, `/${name}/retirement`, { only: { '--cut-off': options.cutOff } }) : await withAuthority(call, (authority) => authority.retireIssuer(name, { onLive: options.cutOff === true ? 'cutOff' : 'refuse', actor: `cli:${io.user}` }), { waived: 'add --cut-off' }).then(factsOf);
   report(call, made, { did: 'retired', next: undefined });
 }
 
@@ -118,13 +142,25 @@ async function withAuthority(call: Call<object>, work: (authority: CertificateAu
   }
 }
 
-function report({ output }: Call<object>, changed: readonly Issuer[], { did, next }: { readonly did: string; readonly next: string | undefined }): void {
-  output.result({ changed: changed.map(issuerFacts) }, () =>
+type Changed = ReturnType<typeof issuerFacts>;
+
+const factsOf = (issuers: readonly Issuer[]): readonly Changed[] => issuers.map(issuerFacts);
+
+/** Far away nothing is waived, and keys are made where the gateway keeps its own. `only`: what is for a data directory. */
+async function changeThere(remote: RemoteAuthority, path: string, { only, body }: { readonly only: Readonly<Record<string, unknown>>; readonly body?: unknown }): Promise<readonly Changed[]> {
+  try {
+    for (const [option, value] of Object.entries(only)) if (value !== undefined) throw usage(`${option} is for whoever is at the data directory: leave --server out`);
+    const { authorities } = await remote.call('POST', `/hierarchy/authorities${path}`, { answer: z.strictObject({ authorities: z.array(authoritySchema) }), body });
+    return authorities.map(({ name, role, status, since, root, id, subject, serial, thumbprint, notAfter, keyAlgorithm }) => ({ name, role, status, since: since === null ? null : new Date(since), root, id, subject, serial, thumbprint, notAfter: new Date(notAfter), keyAlgorithm: keyAlgorithm as KeyAlgorithm }));
+  } finally {
+    remote.close();
+  }
+}
+
+function report({ output }: Call<object>, changed: readonly Changed[], { did, next }: { readonly did: string; readonly next: string | undefined }): void {
+  output.result({ changed }, () =>
     [
-      ...changed.map((issuer) => {
-        const { subject, keyAlgorithm, notAfter } = issuerFacts(issuer);
-        return `${did} ${issuer.name} (${printable(subject)}), ${keyAlgorithm}, until ${notAfter.toISOString().slice(0, 10)}`;
-      }),
+      ...changed.map(({ name, subject, keyAlgorithm, notAfter }) => `${did} ${name} (${printable(subject)}), ${keyAlgorithm}, until ${notAfter.toISOString().slice(0, 10)}`),
       ...(next === undefined ? [] : ['', 'next', `  ${next}`]),
     ].join('\n'),
   );

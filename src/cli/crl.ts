@@ -2,11 +2,13 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
+import { z } from 'zod';
 import { crlPath } from '../../ca/crl-scope.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
 import { loadHierarchy } from '../../ca/index.ts';
 import type { CrlRecord, CrlState, Issuer, IssuerName } from '../../ca/index.ts';
 import { issuerIn } from '../../ca/issuer.ts';
+import { crl as crlSchema } from '../api/schemas.ts';
 import { openDeployment, openForReading } from '../app/deployment.ts';
 import { loadConfig } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
@@ -14,8 +16,10 @@ import { common, passphraseOption, usage } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatTable } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
+import { remoteOf, remoteOptions } from './remote.ts';
+import type { RemoteAuthority, RemoteOptions } from './remote.ts';
 
-interface CrlOptions {
+interface CrlOptions extends RemoteOptions {
   readonly ca?: IssuerName;
   readonly partition?: string;
   readonly delta?: boolean;
@@ -37,12 +41,18 @@ export const registerCrl: RegisterCommand = (program, cli) => {
     .addOption(new Option('--format <format>', 'encoding').choices(['der', 'pem']).default('pem'))
     .option('--publish', 'sign a new one now')
     .addOption(passphraseOption());
-  common(command, ['sallyport crl --out issuing.crl.pem', 'sallyport crl --ca root --format der > root.crl', 'sallyport crl | openssl crl -noout -text', 'sallyport crl --list --json']);
+  remoteOptions(command);
+  common(command, ['sallyport crl --out issuing.crl.pem', 'sallyport crl --publish --server https://mcp.acme.internal:8444 --identity ./pki-revoker', 'sallyport crl --ca root --format der > root.crl', 'sallyport crl | openssl crl -noout -text', 'sallyport crl --list --json']);
   command.action(cli.action<CrlOptions>(crl));
 };
 
 async function crl(call: Call<CrlOptions>): Promise<void> {
   const { io, options, output } = call;
+  const remote = remoteOf(io, options);
+  if (remote !== undefined) {
+    await publishThere(call, remote);
+    return;
+  }
   if (options.list === true) {
     await list(call);
     return;
@@ -72,6 +82,18 @@ async function crl(call: Call<CrlOptions>): Promise<void> {
   } else if (output.json) output.result({ ...facts, crl: pem }, '');
   else if (options.format === 'der') output.bytes(first.der);
   else output.line(pem.trimEnd());
+}
+
+/** The list itself is where certificates say it is. */
+async function publishThere({ options, output }: Call<CrlOptions>, remote: RemoteAuthority): Promise<void> {
+  try {
+    if (options.publish !== true || options.list === true || options.out !== undefined || options.partition !== undefined || options.delta === true) throw usage('with --server a CRL is only published: give --publish, and --ca at most; it is read where publicUrl of the gateway leads');
+    const ca = options.ca ?? (await remote.call('GET', '/hierarchy', { answer: z.looseObject({ issuing: z.string() }) })).issuing;
+    const { crlNumber, thisUpdate, nextUpdate, entries } = await remote.call('POST', `/crls/${encodeURIComponent(ca)}`, { answer: crlSchema });
+    output.result({ ca, crlNumber, thisUpdate, nextUpdate, entries }, `published CRL ${crlNumber} of the ${ca} CA: ${entries} entries, next one by ${nextUpdate}`);
+  } finally {
+    remote.close();
+  }
 }
 
 async function list({ io, output, directory }: Call<CrlOptions>): Promise<void> {

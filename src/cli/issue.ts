@@ -1,8 +1,8 @@
 /** `sallyport issue`: a certificate on the operator's word, with or without a key made here. */
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { relative, resolve } from 'node:path';
 import type { IssuedCertificate } from '../../ca/index.ts';
-import type { CertificateAuthority, Profile } from '../../ca/index.ts';
+import type { CertificateAuthority } from '../../ca/index.ts';
 import { openDeployment } from '../app/deployment.ts';
 import { beginIdentity } from '../bridge/identity-directory.ts';
 import { aggregatePath, endpointPath } from '../config/endpoint-path.ts';
@@ -10,23 +10,16 @@ import type { Config } from '../config/load.ts';
 import { defaultUpstreamName } from '../config/starter.ts';
 import { SallyportError } from '../errors.ts';
 import type { GrantSummary } from '../policy/summary.ts';
-import { argument, collect, common, passphraseOption, usage } from './cli.ts';
+import { argument, collect, common, passphraseOption } from './cli.ts';
 import type { Call, RegisterCommand } from './cli.ts';
 import { formatGrants, grantsOfCertificate } from './grants.ts';
+import { checkOptions, writeCertificate } from './issue-order.ts';
+import type { IssueOptions, Outcome } from './issue-order.ts';
+import { issueRemotely } from './issue-remotely.ts';
 import { asArgument } from './output.ts';
 import { readPassphrase } from './passphrase.ts';
 import { readRequest } from './read-request.ts';
-
-interface IssueOptions {
-  readonly ou?: readonly string[];
-  readonly profile: string;
-  readonly ttl?: string;
-  readonly csr?: string;
-  readonly out?: string;
-  readonly host?: readonly string[];
-  readonly allowRevoked?: boolean;
-  readonly email?: string;
-}
+import { remoteOf, remoteOptions } from './remote.ts';
 
 export const registerIssue: RegisterCommand = (program, cli) => {
   const command = program
@@ -42,29 +35,46 @@ export const registerIssue: RegisterCommand = (program, cli) => {
     .option('--email <address>', 'with a profile for people: email address in the certificate')
     .option('--allow-revoked', 'issue although this agent was revoked before')
     .addOption(passphraseOption());
-  common(command, ['sallyport issue agent-7 --ou analytics --out ./agent-7', 'sallyport issue agent-7 --ou analytics --ou reports --ttl 1h --json', 'sallyport issue agent-7 --csr agent-7.csr > agent-7.pem', 'sallyport issue mcp.acme.internal --profile server --host 10.0.0.5', 'sallyport issue alice --profile console-user --email alice@acme.example --out ./alice']);
+  remoteOptions(command);
+  common(command, ['sallyport issue agent-7 --ou analytics --out ./agent-7', 'sallyport issue agent-7 --ou analytics --server https://mcp.acme.internal:8444 --identity ./pki-issuer', 'sallyport issue agent-7 --ou analytics --ou reports --ttl 1h --json', 'sallyport issue agent-7 --csr agent-7.csr > agent-7.pem', 'sallyport issue mcp.acme.internal --profile server --host 10.0.0.5', 'sallyport issue alice --profile console-user --email alice@acme.example --out ./alice']);
   command.action(cli.action<IssueOptions>(issue));
 };
 
 async function issue(call: Call<IssueOptions>): Promise<void> {
-  const { io, options, output, directory } = call;
+  const { io, options, directory } = call;
   const name = argument(call, 0);
   const csr = options.csr === undefined ? undefined : (await readRequest(resolve(io.cwd, options.csr))).der;
+  const out = options.out ?? (csr === undefined ? name : undefined);
+  const target = out === undefined ? undefined : resolve(io.cwd, out);
+  const place = target ?? resolve(io.cwd, name);
+  // Before anything is issued: a refusal here costs no certificate.
+  if (csr === undefined) await refuseContent(place);
+  const remote = remoteOf(io, options);
+  if (remote !== undefined) {
+    try {
+      tell(call, await issueRemotely(call, remote, { csr, target, directory: place }), { target, csr: csr !== undefined });
+    } finally {
+      remote.close();
+    }
+    return;
+  }
   const deployment = await openDeployment(directory, { ...io, passphrase: await readPassphrase(io, options) });
   try {
     const { authority, config } = deployment;
-    const out = options.out ?? (csr === undefined ? name : undefined);
-    const target = out === undefined ? undefined : resolve(io.cwd, out);
-    const { certificate, files } = csr === undefined ? await issueWithKey(authority, config, call, target ?? resolve(io.cwd, name)) : await issueForCsr(authority, call, csr, target);
-    const grants = await grantsFor(config, certificate, call);
-    if (target === undefined && !output.json) output.line(certificate.chain.trimEnd());
-    const shown = target === undefined ? undefined : relative(io.cwd, target) || '.';
-    const text = describe(certificate, grants, { shown, csr: csr !== undefined, url: gatewayUrl(config), kind: authority.profiles.get(certificate.profile)?.kind });
-    if (target === undefined && !output.json) output.note(text);
-    else output.result(asJson(certificate, grants, { target, files }), text);
+    const { certificate, files } = csr === undefined ? await issueWithKey(authority, config, call, place) : await issueForCsr(authority, call, csr, target);
+    tell(call, { certificate, files, grants: await grantsFor(config, certificate, call), kind: authority.profiles.get(certificate.profile)?.kind, gatewayUrl: gatewayUrl(config) }, { target, csr: csr !== undefined });
   } finally {
     await deployment.close();
   }
+}
+
+function tell({ io, output }: Call<IssueOptions>, outcome: Outcome, { target, csr }: { readonly target: string | undefined; readonly csr: boolean }): void {
+  const { certificate, grants, files, gatewayUrl: url, kind } = outcome;
+  if (target === undefined && !output.json) output.line(certificate.chain.trimEnd());
+  const shown = target === undefined ? undefined : relative(io.cwd, target) || '.';
+  const text = describe(certificate, grants, { shown, csr, url, kind });
+  if (target === undefined && !output.json) output.note(text);
+  else output.result(asJson(certificate, grants, { target, files }), text);
 }
 
 interface Written {
@@ -74,21 +84,19 @@ interface Written {
 
 async function order(authority: CertificateAuthority, { io, args, options }: Call<IssueOptions>, from: { readonly csr?: Uint8Array; readonly keyAlgorithm?: Config['ca']['keyAlgorithm'] }): Promise<IssuedCertificate> {
   const name = argument({ args }, 0);
-  const actor = `cli:${io.user}`;
-  const ttl = options.ttl === undefined ? {} : { ttl: options.ttl };
-  if (authority.profiles.get(options.profile)?.kind === 'server') {
-    if (options.email !== undefined) throw usage('a server certificate has no email address: leave out --email');
-    if (options.ou !== undefined) throw usage('a server certificate has no organizational unit: leave out --ou');
-    return authority.issueServer({ hosts: [name, ...(options.host ?? [])], profile: options.profile, actor, ...ttl, ...from });
-  }
-  if (options.host !== undefined) throw usage('--host is for --profile server: leave it out');
-  return authority.issue({ agent: name, organizationalUnits: options.ou ?? [], profile: options.profile, actor, onRevokedIdentity: options.allowRevoked === true ? 'allow' : 'deny', ...(options.email === undefined ? {} : { email: options.email }), ...ttl, ...from });
+  const { kind } = authority.profiles.get(options.profile) ?? {};
+  checkOptions(options, kind);
+  const common = { profile: options.profile, actor: `cli:${io.user}`, ...(options.ttl === undefined ? {} : { ttl: options.ttl }), ...from };
+  if (kind === 'server') return authority.issueServer({ hosts: [name, ...(options.host ?? [])], ...common });
+  return authority.issue({ agent: name, organizationalUnits: options.ou ?? [], onRevokedIdentity: options.allowRevoked === true ? 'allow' : 'deny', ...(options.email === undefined ? {} : { email: options.email }), ...common });
+}
+
+async function refuseContent(target: string): Promise<void> {
+  const content = await readdir(target).catch(() => []);
+  if (content.length > 0) throw new SallyportError('ERR_CONFIG_EXISTS', `${target} is not empty, and nothing in it was touched: give another directory with --out`, { facts: { directory: target } });
 }
 
 async function issueWithKey(authority: CertificateAuthority, config: Config, call: Call<IssueOptions>, target: string): Promise<Written> {
-  // Before anything is issued: a refusal here costs no certificate.
-  const content = await readdir(target).catch(() => []);
-  if (content.length > 0) throw new SallyportError('ERR_CONFIG_EXISTS', `${target} is not empty, and nothing in it was touched: give another directory with --out`, { facts: { directory: target } });
   // The key of an agent's identity stays plain: the agent opens it alone. Its directory is 0700, the file 0600.
   const certificate = await order(authority, call, { keyAlgorithm: config.ca.keyAlgorithm });
   if (certificate.privateKey === undefined) throw new SallyportError('ERR_INTERNAL', 'the authority made no key');
@@ -105,15 +113,7 @@ async function issueWithKey(authority: CertificateAuthority, config: Config, cal
 
 async function issueForCsr(authority: CertificateAuthority, call: Call<IssueOptions>, csr: Uint8Array, target: string | undefined): Promise<Written> {
   const certificate = await order(authority, call, { csr });
-  if (target === undefined) return { certificate, files: [] };
-  const file = join(target, 'cert.pem');
-  try {
-    await mkdir(target, { recursive: true, mode: 0o700 });
-    await writeFile(file, certificate.chain, { flag: 'wx', mode: 0o644 });
-  } catch (cause) {
-    throw new SallyportError('ERR_CONFIG_EXISTS', `certificate ${certificate.serial} was issued but cannot be written to ${file} (${(cause as NodeJS.ErrnoException).code ?? 'unknown'}): revoke it, and give another directory with --out`, { facts: { file, serial: certificate.serial }, cause });
-  }
-  return { certificate, files: ['cert.pem'] };
+  return { certificate, files: target === undefined ? [] : await writeCertificate(target, certificate) };
 }
 
 /** A bad policy does not keep a certificate from being issued; it grants nothing until it is mended. */
@@ -133,7 +133,7 @@ const gatewayUrl = (config: Config): string => {
   return url + (aggregate ? aggregatePath : endpointPath(names[0] ?? defaultUpstreamName, { names, aggregate }));
 };
 
-const asJson = (certificate: IssuedCertificate, grants: readonly GrantSummary[], written: { readonly target: string | undefined; readonly files: readonly string[] }) => ({
+const asJson = (certificate: Outcome['certificate'], grants: readonly GrantSummary[], written: { readonly target: string | undefined; readonly files: readonly string[] }) => ({
   serial: certificate.serial,
   thumbprint: certificate.thumbprint,
   subject: certificate.subject,
@@ -148,7 +148,7 @@ const asJson = (certificate: IssuedCertificate, grants: readonly GrantSummary[],
   ...(written.target === undefined ? { certificate: certificate.chain } : {}),
 });
 
-function describe(certificate: IssuedCertificate, grants: readonly GrantSummary[], context: { readonly shown: string | undefined; readonly csr: boolean; readonly url: string; readonly kind: Profile['kind'] | undefined }): string {
+function describe(certificate: Outcome['certificate'], grants: readonly GrantSummary[], context: { readonly shown: string | undefined; readonly csr: boolean; readonly url: string; readonly kind: string | undefined }): string {
   const lines = [
     `issued ${certificate.agent}${context.shown === undefined ? '' : ` → ${context.shown}`}`,
     `  subject    ${certificate.subject}`,

@@ -30,14 +30,20 @@ export class RemoteAuthority {
   }
 
   /** @throws SallyportError with the code that the gateway gives */
-  async call<Answer extends z.ZodType>(method: 'GET' | 'POST', path: string, options: { readonly answer: Answer; readonly query?: Readonly<Record<string, string>>; readonly body?: unknown }): Promise<z.output<Answer>> {
-    const { answer, query = {}, body } = options;
+  async call<Answer extends z.ZodType>(method: 'GET' | 'POST' | 'DELETE', path: string, options: { readonly answer: Answer; readonly query?: Readonly<Record<string, string>>; readonly body?: unknown; readonly idempotencyKey?: string }): Promise<z.output<Answer>> {
+    const { answer, query = {}, body, idempotencyKey } = options;
     const url = new URL(`${this.#base}/api/v1${path}`);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-    const response = await this.#fetch(url, { method, ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }) });
-    const text = await response.text();
-    const value = parsed(text);
-    if (response.status !== 200 && response.status !== 201) throw refusal(value, response.status, this.#base);
+    const headers = { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }) };
+    const ask = async (): Promise<{ readonly status: number; readonly value: unknown }> => {
+      const response = await this.#fetch(url, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+      return { status: response.status, value: parsed(await response.text()) };
+    };
+    const { status, value } = await ask().catch((error: unknown) => {
+      if (idempotencyKey === undefined || !(error instanceof SallyportError && error.code === 'ERR_BRIDGE_UNREACHABLE')) throw error;
+      return ask();
+    });
+    if (status !== 200 && status !== 201) throw refusal(value, status, this.#base);
     const read = answer.safeParse(value);
     if (!read.success) throw new SallyportError('ERR_BRIDGE_REFUSED', `${this.#base} does not answer as the API of this Sallyport does: use the version it runs`, { cause: read.error });
     return read.data;

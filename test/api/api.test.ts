@@ -8,6 +8,7 @@ import type { ApiWorld } from '../../src/api/operation.ts';
 import { operations } from '../../src/api/operations.ts';
 import { AuditLog } from '../../src/audit/log.ts';
 import { parseConfig } from '../../src/config/load.ts';
+import { parsePolicy } from '../../src/policy/load.ts';
 import { ownTrust } from '../../src/identity/principal.ts';
 import type { Principal } from '../../src/identity/principal.ts';
 import type { VerifiedPeer } from '../../src/tls/verified-peer.ts';
@@ -31,7 +32,7 @@ let handle: ReturnType<typeof createApiHandler>;
 beforeAll(async () => {
   fixture = await createAuthority({ profiles: { vetted: { kind: 'agent', approval: 'required' } } });
   audit = new AuditLog(fixture.store.audit, { maxDelayMs: 1 });
-  world = { authority: fixture.authority, store: fixture.store, audit, admins: compileAdmins(parseConfig(config, { directory: '/' }).admins), isKnown: async ({ serial }) => serial !== 'ee', clock: fixture.clock, verifierKey: 'key', version: '0.0.0' };
+  world = { authority: fixture.authority, store: fixture.store, audit, admins: compileAdmins(parseConfig(config, { directory: '/' }).admins), isKnown: async ({ serial }) => serial !== 'ee', clock: fixture.clock, places: () => ({ gateway: 'https://localhost:8443/mcp', enrollment: 'https://localhost:8444' }), policy: () => parsePolicy('roles: {}\nbindings: []\n'), keyAlgorithm: 'p256', verifierKey: 'key', version: '0.0.0' };
   handle = createApiHandler(world);
 });
 afterAll(async () => {
@@ -206,7 +207,7 @@ it('makes, lists and takes back tokens, and never tells a secret twice', async (
   expect(JSON.stringify(body)).not.toContain('sallyport1');
   const id = String(body.items?.[0]?.['id']);
   expect((await call('readers', 'DELETE', `/tokens/${id}`)).status).toBe(403);
-  expect((await call('issuers', 'DELETE', `/tokens/${id}`)).body).toEqual({ id });
+  expect((await call('issuers', 'DELETE', `/tokens/${id}`)).body).toEqual({ id, agent: 'agent-9' });
   expect(await call('issuers', 'DELETE', `/tokens/${id}`)).toMatchObject({ status: 404, body: { code: 'ERR_TOKEN_UNKNOWN' } });
 });
 

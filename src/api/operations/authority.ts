@@ -20,8 +20,8 @@ const getHierarchy = operation(
 
 const listProfiles = operation(
   { id: 'listProfiles', method: 'GET', path: '/profiles', tag: 'authority', summary: 'Kinds of certificates that can be issued', action: 'authority:read', changes: false },
-  { answer: z.strictObject({ items: z.array(profile) }) },
-  { run: async ({ world: { authority } }) => ({ answer: { items: [...authority.profiles.values()].map(profileView) } }) },
+  { answer: z.strictObject({ items: z.array(profile), keyAlgorithm: z.string().describe('Of keys for agents, when nobody asks for another') }) },
+  { run: async ({ world: { authority, keyAlgorithm } }) => ({ answer: { items: [...authority.profiles.values()].map(profileView), keyAlgorithm } }) },
 );
 
 const getHealth = operation(

@@ -6,16 +6,20 @@ import { revocationReasons } from '../../../ca/revocation.ts';
 import { wholeSecond } from '../../../ca/revocation-selector.ts';
 import type { CertificateQuery, CertificateRecord } from '../../../ca/ports.ts';
 import type { IssuedCertificate } from '../../../ca/requests.ts';
+import { parseCertificate } from '../../../ca/x509/certificate.ts';
 import { parseCsr } from '../../../ca/x509/csr.ts';
 import { formatName, nameAttributes } from '../../../ca/x509/name.ts';
 import { CaError } from '../../../ca/errors.ts';
 import type { AdminTarget } from '../../admin/decision.ts';
+import { principalOf } from '../../identity/principal-of.ts';
 import { ownTrust } from '../../identity/principal.ts';
 import type { Principal } from '../../identity/principal.ts';
 import { SallyportError } from '../../errors.ts';
+import type { Policy } from '../../policy/policy.ts';
+import { summarizeGrants } from '../../policy/summary.ts';
 import { operation } from '../operation.ts';
 import type { ApiCall, ApiWorld, Operation } from '../operation.ts';
-import { certificate, certificateFilter, issueBody, issued, issuerWord, page, serial } from '../schemas.ts';
+import { certificate, certificateFilter, issueBody, issued, issuerWord, newlyIssued, page, serial } from '../schemas.ts';
 import { certificateView, cursorOf, issuedView, issuerIdOf, placeOf, targetOf } from '../views.ts';
 
 type Filter = z.output<typeof certificateFilter>;
@@ -53,15 +57,16 @@ const issueCertificate = operation(
     description: 'With an `Idempotency-Key` the same request sent again is answered with the same certificate. Where the profile demands approval the answer is 202 and the problem ERR_REQUEST_PENDING until a second person approved it; then the same request gets the certificate.',
     action: 'certificate:issue', changes: true,
   },
-  { body: issueBody, answer: issued },
+  { body: issueBody, answer: newlyIssued },
   {
     prepare: async ({ body, world }) => ({ targets: [await newTarget(world, body)], prepared: undefined }),
     run: async (call) => {
-      const { world: { authority, clock } } = call;
+      const { world: { authority, clock, places, policy } } = call;
       const { key, replayed } = await issueOnce(call);
       const [record] = await authority.certificates({ ...key, limit: 1 });
       if (record === undefined) throw new SallyportError('ERR_INTERNAL', 'the certificate is not in the store');
-      return { answer: issuedView(record, authority, clock.now()), ...(replayed ? { headers: { 'idempotent-replayed': 'true' } } : {}) };
+      const { gateway, enrollment } = places();
+      return { answer: { ...issuedView(record, authority, clock.now()), grants: grantsOf(record, policy()), gateway, renewal: `${enrollment}/renew` }, ...(replayed ? { headers: { 'idempotent-replayed': 'true' } } : {}) };
     },
   },
 );
@@ -135,6 +140,13 @@ const principalToBe = ({ subject, uris, dnsNames, emails = [] }: Granted, issuer
   notBefore: new Date(0),
   notAfter: new Date(0),
 });
+
+const grantsOf = ({ der, issuerId }: CertificateRecord, policy: Policy): z.input<typeof newlyIssued>['grants'] => {
+  if (der === undefined) return [];
+  return summarizeGrants(policy, principalOf(parseCertificate(der), issuerId)).map(({ upstream, tools, resources, prompts, logging, argumentRules, denied, roles }) => ({
+    upstream, tools: [...tools], resources: [...resources], prompts: [...prompts], logging, argumentRules: [...argumentRules], denied: [...denied], roles: [...roles],
+  }));
+};
 
 type IssueCall = ApiCall<undefined, undefined, IssueBody>;
 

@@ -24,7 +24,7 @@ const createToken = operation(
   { body: tokenBody, answer: createdToken },
   {
     prepare: async ({ body, world }) => ({ targets: [await newTarget(world, { ...body, hosts: undefined })], prepared: undefined }),
-    run: async ({ body, principal, world: { authority } }) => {
+    run: async ({ body, principal, world: { authority, places } }) => {
       const { agent, organizationalUnits, profile, ttl, certificateTtl } = body;
       const created = await authority.createToken({
         agent, actor: principal.id,
@@ -33,21 +33,24 @@ const createToken = operation(
         ...(ttl === undefined ? {} : { ttl }),
         ...(certificateTtl === undefined ? {} : { certificateTtl }),
       });
-      return { answer: { ...created, organizationalUnits: [...created.organizationalUnits], expiresAt: created.expiresAt.toISOString() } };
+      return { answer: { ...created, organizationalUnits: [...created.organizationalUnits], expiresAt: created.expiresAt.toISOString(), enrollUrl: places().enrollment } };
     },
   },
 );
 
 const deleteToken = operation(
   { id: 'deleteToken', method: 'DELETE', path: '/tokens/{id}', tag: 'tokens', summary: 'Take an unused token back', action: 'token:delete', changes: true },
-  { params: z.strictObject({ id: hash() }), answer: z.strictObject({ id: hash() }) },
+  { params: z.strictObject({ id: hash() }), answer: z.strictObject({ id: hash(), agent: z.string() }) },
   {
     prepare: async ({ params, world: { store } }) => {
       const known = await store.ca.findToken(params.id);
       if (known === undefined) throw new CaError('ERR_TOKEN_UNKNOWN', 'there is no token of this id; listTokens shows those there are');
       return { targets: [targetOf(known.token)], prepared: undefined };
     },
-    run: async ({ params, principal, world: { authority } }) => ({ answer: { id: (await authority.deleteToken(params.id, { actor: principal.id })).secretHash } }),
+    run: async ({ params, principal, world: { authority } }) => {
+      const { secretHash, agent } = await authority.deleteToken(params.id, { actor: principal.id });
+      return { answer: { id: secretHash, agent } };
+    },
   },
 );
 

@@ -1,7 +1,8 @@
 /** A request for a certificate as an approver sees it: who asks, from where, with which key, and what would be issued. */
 import { grantedBy } from '../../ca/asking.ts';
 import { CaError } from '../../ca/errors.ts';
-import type { CertificateRequest } from '../../ca/ports.ts';
+import type { CertificateAuthority } from '../../ca/authority.ts';
+import type { CertificateRequest, RequestState } from '../../ca/ports.ts';
 import type { Profile } from '../../ca/profile.ts';
 import { keyAlgorithmOfSpki } from '../../ca/x509/algorithm.ts';
 import { parseCsr } from '../../ca/x509/csr.ts';
@@ -63,3 +64,9 @@ export const viewOf = (request: CertificateRequest, { profiles, trustDomain, now
     serial: request.serial ?? null,
   };
 };
+
+/** Those overdue are marked as expired first. */
+export const requestsInState = (state: RequestState | 'all', authority: Pick<CertificateAuthority, 'pendingRequests'>): Promise<readonly CertificateRequest[]> =>
+  authority.pendingRequests(state === 'all' ? requestStates : [state]);
+
+export const requestStates = ['pending', 'approved', 'issued', 'collected', 'denied', 'expired'] as const satisfies readonly RequestState[];
