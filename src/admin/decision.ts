@@ -69,5 +69,5 @@ const covers = ({ profiles, organizationalUnits }: AdminBinding, target: AdminTa
   return target.organizationalUnits.length > 0 && target.organizationalUnits.every((unit) => organizationalUnits.some((glob) => glob.matches(unit)));
 };
 
-/** Those of CAs and of OCSP responders: no agent has a name with a colon. */
-const isOwn = ({ agent }: AdminTarget): boolean => agent.includes(':');
+/** Those of CAs and of OCSP responders: no agent has a name with a colon, and a server that is named by an IPv6 address has two at least. */
+const isOwn = ({ agent }: AdminTarget): boolean => /^(?:ca|ocsp):[^:]*$/.test(agent);

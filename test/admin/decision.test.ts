@@ -105,6 +105,10 @@ describe('what only admin may', () => {
   it.each(['ca:issuing', 'ocsp:issuing'])('the certificate of %s', (agent) => {
     expect(decideAdmin(bindings, principal(), { action: 'certificate:revoke', targets: [{ ...target, agent }] })).toMatchObject({ effect: 'deny', reason: 'ownCertificate' });
   });
+
+  it.each(['fd00::1', 'ca:0::1', '::1'])('but not the certificate of a server that is called %s', (agent) => {
+    expect(decideAdmin(bindings, principal(), { action: 'certificate:revoke', targets: [{ ...target, agent }] })).toMatchObject({ effect: 'allow' });
+  });
 });
 
 it.each([

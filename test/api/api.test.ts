@@ -249,6 +249,27 @@ describe('the door', () => {
     expect(denied).toHaveLength(operations.length + 1);
   });
 
+  it('is open to the roles of each operation, and to no other', async () => {
+    const reading = ['issuers', 'revokers', 'approvers', 'readers'];
+    const open: Readonly<Record<string, readonly string[]>> = {
+      listCertificates: reading, getCertificate: reading, issueCertificate: ['issuers'],
+      revokeCertificates: ['revokers'], releaseCertificates: ['revokers'], listCrls: reading, publishCrl: ['revokers'],
+      listTokens: ['issuers', 'readers'], createToken: ['issuers'], deleteToken: ['issuers'],
+      listRequests: ['issuers', 'approvers', 'readers'], getRequest: ['issuers', 'approvers', 'readers'], approveRequest: ['approvers'], denyRequest: ['approvers'],
+      prepareAuthority: [], activateAuthority: [], retireAuthority: [], getHierarchy: reading, listProfiles: reading, getHealth: reading, getCaller: reading,
+      listAuditEntries: ['readers'], getCheckpoint: ['readers'],
+    };
+    const found: Record<string, readonly string[]> = {};
+    for (const { id, method, path } of operations) {
+      const asked = path.replace('{serial}', '1f').replace('{ca}', 'nobody').replace('{id}', '1f');
+      // Nothing of this can be done, but whoever may do it is told another reason.
+      const answers = await Promise.all([...reading, 'pki-admins'].map(async (who) => ({ who, code: (await call(who, method, asked)).body.code })));
+      expect(answers.at(-1), id).not.toMatchObject({ code: 'ERR_API_DENIED' });
+      found[id] = answers.slice(0, -1).filter(({ code }) => code !== 'ERR_API_DENIED').map(({ who }) => who);
+    }
+    expect(found).toEqual(open);
+  });
+
   it('does not let those without a role fill the audit log', async () => {
     const fresh = createApiHandler(world);
     const knock = () => fresh(new Request('http://listener/api/v1/certificates'), { peer: peerOf('eve', 'analytics'), address: undefined });
