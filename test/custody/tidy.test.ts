@@ -44,14 +44,20 @@ describe('tidy', () => {
   });
 
   it('keeps what was superseded until no CRL lists it, and what else was revoked for good', async () => {
-    const { authority, clock } = fixture;
+    const { authority, clock, store } = fixture;
     // The CRL is of before they expired: the next lists them once more, past their end.
     expect(rowsOf(await tidy(request()))).toEqual({});
-    await authority.publishCrl('issuing');
+    const listing = await authority.publishCrl('issuing');
     expect(rowsOf(await tidy(request()))).toEqual({});
     clock.turn(day);
     const crl = await authority.publishCrl('issuing');
     expect(crl.entries).toBe(0);
+    // Who goes by a base and its delta CRL may hold one that lists it still.
+    for (const kind of ['delta', 'base', 'nextBase']) {
+      const ca = { ...store.ca, crlStates: () => store.ca.crlStates(), latestCrl: async (_of: string, which?: { readonly kind?: string }) => (which?.kind === kind ? listing : undefined) };
+      expect(rowsOf(await previewTidy({ ...request(), store: { ...store, ca } })), kind).toEqual({});
+    }
+    expect(rowsOf(await previewTidy(request()))).toEqual({ supersededCertificates: 1 });
     expect(rowsOf(await tidy(request()))).toEqual({ supersededCertificates: 1 });
     expect(await agents()).toEqual(['stolen', 'left']);
     // Nothing is missed on the next one, and who was kept out stays out.
@@ -72,5 +78,28 @@ describe('tidy', () => {
     expect(await agents()).toContain('living');
     expect((await authority.certificates({ limit: 100 })).filter(({ agent }) => agent.startsWith('ca:'))).toHaveLength(2);
     expect(await fixture.auditIsWhole()).toBe(true);
+  });
+
+  it('keeps what no CRL has had the time to list, and for ever what is said of CAs', async () => {
+    const { authority, clock } = fixture;
+    const { serial } = await authority.issue({ agent: 'unlisted', csr: newCsr() });
+    await authority.revoke({ serial }, { reason: 'superseded' });
+    clock.turn(732 * day);
+    expect(rowsOf(await tidy(request()))).not.toHaveProperty('supersededCertificates');
+    for (let times = 0; times < 2; times += 1) {
+      await authority.publishCrl('issuing');
+      clock.turn(day);
+    }
+    expect(rowsOf(await tidy(request()))).toMatchObject({ supersededCertificates: 1 });
+    const { notAfter, serial: issuing } = authority.issuing.certificate;
+    await authority.revoke({ serial: issuing }, { reason: 'superseded' });
+    clock.turn((notAfter.getTime() - clock.now().getTime()) / 1_000 + 732 * day);
+    await authority.publishCrl('root');
+    clock.turn(day);
+    expect((await authority.publishCrl('root')).entries).toBe(0);
+    expect(rowsOf(await tidy(request()))).not.toHaveProperty('supersededCertificates');
+    clock.turn((authority.root.certificate.notAfter.getTime() - clock.now().getTime()) / 1_000 + 732 * day);
+    await tidy(request());
+    expect((await authority.certificates({ limit: 100 })).filter(({ agent }) => agent.startsWith('ca:'))).toHaveLength(2);
   });
 });

@@ -37,6 +37,12 @@ describe('the head of a request', () => {
     expect(outcome('GET', { 'last-event-id': id })).toBe('ERR_HTTP_HEADER');
   });
 
+  it.each(['Host', 'Mcp-Name', 'mcp-method', 'Mcp-Protocol-Version', 'Mcp-Session-Id', 'Content-Type', 'Mcp-Param-Region'])('with %s twice', (name) => {
+    const once = requestOf('POST', { [name.toLowerCase()]: 'localhost' });
+    const twice = { ...once, rawHeaders: [...once.rawHeaders, name, 'localhost'] } as unknown as IncomingMessage;
+    expect(() => readFront(twice, options)).toThrow(expect.objectContaining({ code: 'ERR_HTTP_HEADER', facts: { header: name.toLowerCase() } }));
+  });
+
   it('never throws anything but a coded refusal', () => {
     assert(property(dictionary(constantFrom('host', 'origin', 'accept', 'content-type', 'content-encoding', 'mcp-session-id', 'mcp-protocol-version', 'last-event-id'), string()), constantFrom('POST', 'GET', 'DELETE', 'PUT'), (headers, method) => {
       expect(outcome(method, headers)).toMatch(/^(?:POST|GET|DELETE|ERR_HTTP_[A-Z_]+)$/);
