@@ -142,6 +142,8 @@ class AuthorityAudit {
 
   /** Strictly, from the octets; where there is no certificate, from what was to be signed. */
   #read(record: CertificateRecord): Certificate | undefined {
+    // Taken from a CRL when a backup was restored: its serial is all that is known.
+    if (record.state === 'revoked' && record.der === undefined && record.tbs.length === 0) return undefined;
     try {
       return record.der === undefined ? readTbs(record.tbs) : parseCertificate(record.der);
     } catch (error) {

@@ -48,7 +48,7 @@ export const jsonShapes: Readonly<Record<string, string>> = {
   'audit export': 'with `--out`: `{ file, entries }`; without it the export itself is JSON Lines',
   'backup create': '`{ file, createdAt, octets, files, certificates, auditEntries, skipped }`; `skipped` is what the configuration or the directory has and the backup has not',
   'backup verify': '`{ ok, createdAt, madeBy, schema, storeKind, trustDomain, files, tables, findings: [{ where, message }] }`; `tables` are rows by table; exit code 3 when something is wrong',
-  restore: '`{ directory, backupAt, store, files, tables, crlNumberFloor, tokensExpired }`; the next CRL of each CA has a number above `crlNumberFloor`',
+  restore: '`{ directory, backupAt, store, files, tables, crlNumberFloor, tokensExpired, revocations: { recorded, unknown } }`; the next CRL of each CA has a number above `crlNumberFloor`; `unknown` has `{ issuerId, serial }` of what the CRLs revoke and the backup does not know, `recorded` counts these too',
   tidy: '`{ dryRun, olderThan, rows }`; `rows` by kind: `certificates`, `supersededCertificates`, `tokens`, `requests`, `acmeOrders`, `acmeNonces`, `apiRequests`, `changes`, `nodes`; exit code 3 when only shown and there is something',
   doctor: '`{ ok, url, checks: [{ id, title, outcome, detail, next }], … }`; `outcome` is `pass`, `fail`, `warn` or `skip`; exit code 3 when one failed',
 };

@@ -12,12 +12,14 @@ import type { CheckpointSigner } from '../audit/checkpoint.ts';
 import { configFileName, loadConfig } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { loadStore } from '../store/load.ts';
-import type { StoreLoader } from '../store/load.ts';
+import type { Restoration, StoreLoader } from '../store/load.ts';
 import { BackupChecker } from './check.ts';
 import type { BackupCheck } from './check.ts';
 import { readBackup } from './contents.ts';
 import type { BackupEvent } from './contents.ts';
 import type { Manifest } from './records.ts';
+import { readRestoredCrls } from './restored-crls.ts';
+import type { CrlFile } from './restored-crls.ts';
 
 export interface RestoreOptions {
   /** The backup. */
@@ -30,6 +32,8 @@ export interface RestoreOptions {
   /** Of the keys in the backup, when they are encrypted. */
   readonly keyPassphrase: string | undefined;
   readonly tokens: 'expire' | 'keep';
+  /** Published since the backup, by CAs that are in it: what they list is revoked from the start. */
+  readonly crls?: readonly CrlFile[] | undefined;
   readonly clock: Clock;
   readonly actor: string;
   /** Name of the audit log for a trust domain. */
@@ -37,16 +41,14 @@ export interface RestoreOptions {
   readonly onProgress?: ((progress: { readonly table: string; readonly rows: number }) => void) | undefined;
 }
 
-export interface Restored extends BackupCheck {
+/** The next CRL of each CA has a number above `crlNumberFloor`. */
+export interface Restored extends BackupCheck, Restoration {
   readonly store: string;
-  /** The next CRL of each CA has a greater number. */
-  readonly crlNumberFloor: bigint;
-  readonly tokensExpired: number;
 }
 
 /**
  * @throws SallyportError `ERR_BACKUP_*`, `ERR_CONFIG_EXISTS` when something is in the way, CaError `ERR_KEY_*` when the
- * keys of the backup do not open, `ERR_STORE_*`
+ * keys of the backup do not open, `ERR_CRL_*`, `ERR_STORE_*`
  */
 export const restoreBackup = async (options: RestoreOptions): Promise<Restored> => {
   const { directory } = options;
@@ -90,15 +92,16 @@ const restoreInto = async (draft: string, file: FileHandle, options: RestoreOpti
     const backupAt = new Date(manifest.createdAt);
     const restoredAt = options.clock.now();
     if (restoredAt < backupAt) throw new SallyportError('ERR_BACKUP_INVALID', `the backup was made at ${manifest.createdAt}, which is in the future here: set the clock right, since the numbers of CRLs follow it`);
+    const crls = await readRestoredCrls(options.crls ?? [], { directory: draft, now: restoredAt });
     const storeUrl = await placeStore(draft, options.store);
     const signer = await readSigner(draft, options);
-    let facts = { crlNumberFloor: 0n, tokensExpired: 0 };
+    let facts: Restoration = { crlNumberFloor: 0n, tokensExpired: 0, revocations: { recorded: 0, unknown: [] } };
     const { checkpoint } = await loadStore(storeUrl, { clock: options.clock, schema: manifest.schema }, async (loader) => {
       await restoreRows(loader, events, first, options);
       const [finding] = checker.result.findings;
       if (finding !== undefined) throw new SallyportError('ERR_BACKUP_CONTENT', `${finding.where} ${finding.message}: sallyport backup verify lists everything; restore another backup`, { facts: { findings: checker.result.findings.slice(0, 10).map(({ where, message }) => `${where} ${message}`) } });
       return loader.finish({
-        backupAt, restoredAt, signer, tokens: options.tokens,
+        backupAt, restoredAt, signer, tokens: options.tokens, crls, actor: options.actor,
         event: (known) => {
           facts = known;
           return storeRestored({ ...known, backupAt, tokens: options.tokens }, restoredAt, options.actor);
@@ -191,12 +194,12 @@ const readSigner = async (draft: string, { keyPassphrase, auditOrigin }: Restore
   return createCheckpointSigner({ origin: auditOrigin(trustDomain), privateKey: await readPrivateKey(join(draft, 'keys', 'audit.key.pem'), { passphrase: keyPassphrase }) });
 };
 
-const storeRestored = (facts: { readonly backupAt: Date; readonly crlNumberFloor: bigint; readonly tokensExpired: number; readonly tokens: 'expire' | 'keep' }, time: Date, actor: string): AuditEvent => ({
+const storeRestored = (facts: Restoration & { readonly backupAt: Date; readonly tokens: 'expire' | 'keep' }, time: Date, actor: string): AuditEvent => ({
   action: 'store.restored',
   outcome: 'done',
   time,
   actor,
-  detail: { backupAt: facts.backupAt.toISOString(), crlNumberFloor: String(facts.crlNumberFloor), tokens: facts.tokens, tokensExpired: facts.tokensExpired },
+  detail: { backupAt: facts.backupAt.toISOString(), crlNumberFloor: String(facts.crlNumberFloor), tokens: facts.tokens, tokensExpired: facts.tokensExpired, ...(facts.revocations.recorded === 0 ? {} : { revocations: facts.revocations.recorded }) },
 });
 
 const withoutPassword = (url: string): string => {

@@ -10,6 +10,8 @@ import { createAuditAppender } from './audit-append.ts';
 import { migrateTo, schemaVersion, storedVersion } from './migrations.ts';
 import { openDatabase } from './open-store.ts';
 import { portions } from './portions.ts';
+import { recordPublished } from './restored-revocations.ts';
+import type { PublishedRevocations, RecordedRevocations } from './restored-revocations.ts';
 import type { Schema } from './schema.ts';
 import { tableShapes } from './snapshot.ts';
 import type { Cell, TableShape } from './snapshot.ts';
@@ -26,7 +28,16 @@ export interface RestorationFacts {
   /** Whether tokens that were unspent then may be used: they may have been spent since. */
   readonly tokens: 'expire' | 'keep';
   readonly signer: CheckpointSigner;
-  readonly event: (facts: { readonly crlNumberFloor: bigint; readonly tokensExpired: number }) => AuditEvent;
+  readonly actor: string;
+  /** CRLs that were published since. */
+  readonly crls: readonly PublishedRevocations[];
+  readonly event: (facts: Restoration) => AuditEvent;
+}
+
+export interface Restoration {
+  readonly crlNumberFloor: bigint;
+  readonly tokensExpired: number;
+  readonly revocations: Omit<RecordedRevocations, 'events'>;
 }
 
 /** @throws SallyportError `ERR_CONFIG_EXISTS` when the database holds a store, CaError `ERR_STORE_*` */
@@ -49,7 +60,8 @@ export const loadStore = async <T>(url: string, options: { readonly clock: Clock
           await migrateTo(tx, { kind, clock, version: schemaVersion });
           const crlNumberFloor = await recordRestoration(tx, facts);
           const tokensExpired = facts.tokens === 'keep' ? 0 : await expireTokens(tx, facts.restoredAt);
-          return createAuditAppender(facts.signer, database)(tx, [facts.event({ crlNumberFloor, tokensExpired })]);
+          const { events, ...revocations } = await recordPublished(tx, facts.crls, { time: facts.restoredAt, actor: facts.actor });
+          return createAuditAppender(facts.signer, database)(tx, [facts.event({ crlNumberFloor, tokensExpired, revocations }), ...events]);
         },
       });
     });
@@ -79,10 +91,10 @@ const insertRows = async (tx: Transaction<Schema>, { name, columns }: TableShape
  * CRLs of one issuer are at least a second apart, so since the backup there were at most as many as seconds have
  * passed. Counting on by milliseconds since 1970 is beyond them, and beyond those of an earlier restoration of the same backup.
  */
-const recordRestoration = async (tx: Transaction<Schema>, { backupAt, restoredAt }: RestorationFacts): Promise<bigint> => {
+const recordRestoration = async (tx: Transaction<Schema>, { backupAt, restoredAt, crls }: RestorationFacts): Promise<bigint> => {
   const published = (await tx.selectFrom('crl').select('crl_number').execute()).map((row) => BigInt(row.crl_number));
   const floors = (await tx.selectFrom('restoration').select('crl_number_floor').execute()).map((row) => BigInt(row.crl_number_floor));
-  const floor = [...published, ...floors].reduce((most, number) => (number > most ? number : most), 0n) + BigInt(restoredAt.getTime());
+  const floor = [...published, ...floors, ...crls.map(({ crlNumber }) => crlNumber)].reduce((most, number) => (number > most ? number : most), 0n) + BigInt(restoredAt.getTime());
   await tx.insertInto('restoration').values({ restored_at: restoredAt.getTime(), backup_at: backupAt.getTime(), crl_number_floor: String(floor) }).execute();
   return floor;
 };

@@ -1,9 +1,10 @@
 import { readFile, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseCrl } from '../../ca/x509/crl.ts';
+import { encodePem } from '../../ca/x509/pem.ts';
 import { createGateway } from '../../src/app/create-gateway.ts';
 import type { RunningGateway } from '../../src/app/create-gateway.ts';
-import { auditOrigin, openForRecording } from '../../src/app/deployment.ts';
+import { auditOrigin, openDeployment, openForRecording } from '../../src/app/deployment.ts';
 import { createLogger } from '../../src/app/log.ts';
 import { createBackup } from '../../src/custody/backup.ts';
 import type { BackupOptions } from '../../src/custody/backup.ts';
@@ -14,6 +15,7 @@ import type { RestoreOptions } from '../../src/custody/restore.ts';
 import { tidy } from '../../src/custody/tidy.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { systemClock, systemRandomness } from '../../src/system.ts';
+import { createTestPki } from '../support/pki.ts';
 import { testPostgres } from '../support/postgres.ts';
 import { ServedPort, fixtureCommand } from '../support/served-port.ts';
 
@@ -165,6 +167,68 @@ it('takes what links lead to, says what it leaves out, and keeps tokens only whe
   // The same backup a second time: its CRL numbers are beyond those of the first.
   expect((await restore('links.backup', 'fifth', { clock: { now: () => new Date(Date.now() + 5_000) } })).crlNumberFloor).toBeGreaterThan(restored.crlNumberFloor + 5n);
   await expect(restore('links.backup', 'sixth', { clock: { now: () => new Date(0) } })).rejects.toMatchObject({ code: 'ERR_BACKUP_INVALID' });
+});
+
+it('takes back what was revoked since, known to the backup or not, from the CRLs that were published', async () => {
+  const leaked = await port.issue('leaked', '--ou', 'analytics');
+  const { authority, store, close } = await openDeployment(port.path('port'), { clock: systemClock, randomness: systemRandomness, onBackgroundError: () => undefined });
+  const crlOf = async (which: 'issuing' | 'root') => {
+    await authority.publishCrl(which);
+    const octets = (await store.ca.latestCrl(authority[which].id))?.der ?? new Uint8Array();
+    return { name: `${which}.crl`, octets };
+  };
+  const held = await authority.issue({ agent: 'held' });
+  await authority.revoke({ agent: 'held' }, { reason: 'certificateHold' });
+  const older = { ...(await crlOf('issuing')), name: 'older.crl' };
+  const current = await crlOf('issuing');
+  await backup('revocations.backup');
+  const newcomer = await authority.issue({ agent: 'newcomer' });
+  await authority.revoke({ agent: 'held' }, { reason: 'privilegeWithdrawn' });
+  for (const agent of ['leaked', 'newcomer']) await authority.revoke({ agent }, { reason: 'keyCompromise' });
+  const [newest, ofRoot] = [await crlOf('issuing'), await crlOf('root')];
+  const serials = { leaked: (await authority.certificates({ agent: 'leaked' }))[0]?.serial ?? '', held: held.serial, newcomer: newcomer.serial };
+  await close();
+  const published = parseCrl(newest.octets);
+
+  const { issuing } = createTestPki();
+  const altered = newest.octets.slice();
+  altered[altered.length - 1] = (altered.at(-1) ?? 0) ^ 1;
+  for (const [refused, code] of [
+    [older, 'ERR_CRL_STALE'], [{ name: 'altered.crl', octets: altered }, 'ERR_CRL_SIGNATURE'], [{ name: 'no.crl', octets: Uint8Array.of(0x30, 0) }, 'ERR_CRL_INVALID'], [{ name: 'no.pem', octets: Buffer.from('-----BEGIN NOTHING-----\nAAAA\n-----END NOTHING-----\n') }, 'ERR_CRL_INVALID'],
+    [{ name: 'foreign.crl', octets: issuing.crl({ entries: [] }) }, 'ERR_CRL_ISSUER'], [{ name: 'delta.crl', octets: issuing.crl({ entries: [], baseCrlNumber: 1 }) }, 'ERR_CRL_SCOPE'],
+  ] as const) {
+    await expect(restore('revocations.backup', 'refused', { crls: [newest, refused] })).rejects.toMatchObject({ code, message: expect.stringContaining(refused.name) as string });
+  }
+  expect((await readdir(port.place.directory)).filter((name) => name === 'refused' || name.startsWith('.'))).toEqual([]);
+  // As new as the backup's own is not older, and says nothing that it does not know.
+  expect((await restore('revocations.backup', 'same', { crls: [current] })).revocations).toEqual({ recorded: 0, unknown: [] });
+  // After a long outage the CRL has expired; the revocations have not. On PostgreSQL too, where there is one.
+  expect((await restore('revocations.backup', 'later', { crls: [newest], store: 'skipped' in postgres ? undefined : await postgres.createSchema(), clock: { now: () => new Date(Date.now() + 400 * 86_400_000) } })).revocations.recorded).toBe(3);
+
+  // All in one file, as `sallyport crl` writes partitions.
+  await writeFile(port.path('all.pem'), encodePem('X509 CRL', newest.octets) + encodePem('X509 CRL', ofRoot.octets));
+  await writeFile(port.path('again.crl'), newest.octets);
+  const restored = await port.place.run('restore', 'revocations.backup', '--dir', 'revoking', '--crl', 'all.pem', '--crl', 'again.crl');
+  expect(restored).toMatchObject({ code: 0, stderr: '' });
+  expect(restored.stdout).toContain(`3 were taken from CRLs, 1 of them of certificates issued since the backup; those made since these CRLs are missing: revoke again\n               ${serials.newcomer}: not in the backup, kept revoked by its serial\n`);
+  const entries = (await port.place.run('audit', 'tail', '--dir', 'revoking', '--action', 'certificate.revoked', '--json', '-n', '3')).stdout.trim().split('\n').map((line) => JSON.parse(line) as { serial: string; reason: string; detail: unknown });
+  const detail = (serial: string) => ({ crlNumber: String(published.crlNumber), revokedAt: published.find(serial)?.revokedAt.toISOString() });
+  expect(Object.fromEntries(entries.map((entry) => [entry.serial, [entry.reason, entry.detail]]))).toEqual({
+    [serials.leaked]: ['keyCompromise', detail(serials.leaked)], [serials.newcomer]: ['keyCompromise', detail(serials.newcomer)], [serials.held]: ['privilegeWithdrawn', detail(serials.held)],
+  });
+
+  const gateway = await serve('revoking');
+  try {
+    await expect(port.connect(leaked, `${gateway.url}/mcp`)).rejects.toThrow(/revoked/);
+    await gateway.deployment.authority.publishCrl('issuing');
+    const next = parseCrl(new Uint8Array(await (await fetch(`${gateway.publicUrl ?? ''}/crl/issuing.crl`)).arrayBuffer()));
+    expect(next.crlNumber).toBeGreaterThan(published.crlNumber ?? 0n);
+    for (const serial of Object.values(serials)) expect(next.find(serial)).toEqual(published.find(serial));
+  } finally {
+    await gateway.close({ drainMs: 0 });
+  }
+  expect((await port.place.run('ca', 'audit', '--dir', 'revoking')).stdout).toMatch(/^clean/);
+  expect((await port.place.run('audit', 'verify', '--dir', 'revoking')).stdout).toMatch(/^intact/);
 });
 
 it('finds an audit log that was altered, and is not restored then', async () => {

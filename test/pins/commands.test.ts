@@ -61,7 +61,7 @@ const pinned: readonly (readonly [name: string, surface: string])[] = [
   ['audit export', '--out <file>'],
   ['backup create', '<file> | --backup-passphrase-file <file> | --force | --passphrase-file <file>'],
   ['backup verify', '<file> | --backup-passphrase-file <file>'],
-  ['restore', '<file> | --backup-passphrase-file <file> | --store <address> | --dangerously-keep-tokens | --passphrase-file <file>'],
+  ['restore', '<file> | --backup-passphrase-file <file> | --crl <file> | --store <address> | --dangerously-keep-tokens | --passphrase-file <file>'],
   ['tidy', '--older-than <duration> | --yes | --passphrase-file <file>'],
   ['doctor', '--url <url> | --passphrase-file <file>'],
 ];
