@@ -118,12 +118,15 @@ const writeContent = async (writer: ContainerWriter, snapshot: Snapshot, options
   return { createdAt, octets: 0, files, certificates: counts.get('certificate') ?? 0, auditEntries: counts.get('audit_entry') ?? 0, skipped: [...skipped, ...outside] };
 };
 
-/** The store comes row by row, the checkpoint from the store, and drafts of files are none. */
+/** The store comes row by row, the checkpoint from the store; drafts of files are none, and a lock is of a process: where the backup is restored there is none that would let go of it. */
 const leavesOut = (config: Config): ((path: string) => boolean) => {
   const database = config.storeUrl.startsWith('sqlite:') ? relative(config.directory, config.storeUrl.slice('sqlite:'.length)).split(sep).join('/') : undefined;
   const left = new Set(['audit.checkpoint', ...(database === undefined ? [] : [database, `${database}-wal`, `${database}-shm`, `${database}-journal`])]);
-  return (path) => left.has(path) || (path.startsWith('.') && path.endsWith('.tmp')) || /\/\.[^/]*\.tmp$/.test(path) || /^audit\.checkpoint\..*\.tmp$/.test(path);
+  return (path) => left.has(path) || isLock.test(path) || (path.startsWith('.') && path.endsWith('.tmp')) || /\/\.[^/]*\.tmp$/.test(path) || /^audit\.checkpoint\..*\.tmp$/.test(path);
 };
+
+/** With the drafts of `ProcessLock`. */
+const isLock = /(?:^|\/)(?:certs\/(?:\.hierarchy|server\.renewal)|renewal)\.lock(?:\.[0-9a-f-]{36})?$/;
 
 /** Files that the configuration names and that are not in the directory. */
 const outsideOf = (config: Config): readonly string[] => {
