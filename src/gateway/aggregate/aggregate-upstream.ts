@@ -183,11 +183,21 @@ const isFailure = (code: unknown): code is GateErrorCode => {
 /** Looked into only where a name could be, however it is spelled. */
 const ofMember = (member: string, text: string): string => {
   if (!text.includes('"uri"') && !text.includes('"taskId"') && !hasEscapedName(text)) return text;
-  const message = parseLossless(text);
-  if (!isObject(message)) throw new SallyportError('ERR_UPSTREAM_INVALID', 'the upstream answered with something else than one message', { facts: { upstream: member } });
+  const message = readable(member, text);
   if (isObject(message.result)) return stringifyLossless({ ...message, result: renamed(member, message.result) });
   const { params } = message;
   return isObject(params) && typeof params.taskId === 'string' ? stringifyLossless({ ...message, params: { ...params, taskId: nameAt(member, params.taskId) } }) : text;
+};
+
+const readable = (member: string, text: string): Fields => {
+  let cause: unknown;
+  try {
+    const message = parseLossless(text);
+    if (isObject(message)) return message;
+  } catch (error) {
+    cause = error;
+  }
+  throw new SallyportError('ERR_UPSTREAM_INVALID', 'the upstream answered with something else than one message that can be read', { cause, facts: { upstream: member } });
 };
 
 async function* eventsOf(member: string, events: AsyncIterable<SseEvent>): AsyncGenerator<SseEvent> {

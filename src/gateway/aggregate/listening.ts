@@ -83,13 +83,12 @@ async function* merged(streams: readonly Listening[], id: JsonRpcRequest['id']):
   const waiting = new Map(streams.map((stream) => [stream, next(stream)]));
   try {
     while (waiting.size > 0) {
-      const { stream, result } = await Promise.race(waiting.values());
-      if (result.done === true) {
+      const { stream, done, message } = await Promise.race(waiting.values());
+      if (done) {
         waiting.delete(stream);
         continue;
       }
       waiting.set(stream, next(stream));
-      const message = result.value.data === '' ? undefined : parseLossless(result.value.data);
       // Its end is the end of one upstream, not of the stream.
       if (!isObject(message) || typeof message.method !== 'string') continue;
       yield eventOf({ ...message, params: renamedParams(stream.member, isObject(message.params) ? message.params : {}) });
@@ -100,12 +99,20 @@ async function* merged(streams: readonly Listening[], id: JsonRpcRequest['id']):
   }
 }
 
-const next = async (stream: Listening): Promise<{ readonly stream: Listening; readonly result: IteratorResult<SseEvent> }> => {
+interface Next {
+  readonly stream: Listening;
+  readonly done: boolean;
+  readonly message: unknown;
+}
+
+const next = async (stream: Listening): Promise<Next> => {
   try {
-    return { stream, result: await stream.events.next() };
+    const { done = false, value } = await stream.events.next();
+    return { stream, done, message: done || value.data === '' ? undefined : parseLossless(value.data) };
   } catch {
-    // One upstream that broke off does not silence the others.
-    return { stream, result: { done: true, value: undefined } };
+    // One upstream that broke off, or says what cannot be read, does not silence the others.
+    void stream.events.return?.();
+    return { stream, done: true, message: undefined };
   }
 };
 

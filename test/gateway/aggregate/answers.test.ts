@@ -42,6 +42,29 @@ it('a task of one upstream is its own when its id is written with an escape', as
   expect(JSON.parse(await answered({ kind: 'stream', status: 200, events }))).toMatchObject({ result: { taskId: 'files__other__t' } });
 });
 
-it('a batch is no answer', async () => {
-  await expect(answered(json(`[${response(`{"content":[${link}]}`)}]`))).rejects.toMatchObject({ code: 'ERR_UPSTREAM_INVALID', facts: { upstream: 'files' } });
+it.each([
+  ['a batch', `[${response(`{"content":[${link}]}`)}]`],
+  ['what is nested beyond the stack', response(`{"content":[${link}],"n":1.50,"x":${'['.repeat(20_000)}${']'.repeat(20_000)}}`)],
+])('%s is no answer', async (_what, text) => {
+  await expect(answered(json(text))).rejects.toMatchObject({ code: 'ERR_UPSTREAM_INVALID', facts: { upstream: 'files' } });
+});
+
+it('one upstream that says what cannot be read does not silence the others', async () => {
+  const eventOf = (data: string) => ({ id: undefined, event: undefined, retry: undefined, data });
+  const memberOf = (name: string, ...said: readonly string[]) => {
+    const events = (async function* () {
+      yield eventOf('{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}');
+      for (const data of said) yield eventOf(data);
+    })();
+    return [name, { name, offersTo: () => true, exchange: async (): Promise<UpstreamAnswer> => ({ kind: 'stream', status: 200, events }) }] as const;
+  };
+  const changed = '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}';
+  const deep = `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"n":1.50,"x":${'['.repeat(20_000)}${']'.repeat(20_000)}}}`;
+  const upstream = new AggregateUpstream({ name: 'all', members: new Map([memberOf('a', deep, changed), memberOf('b', changed, changed)]), serverInfo: { name: 's', version: '1' }, onMemberFailure: () => undefined });
+  const params = { notifications: { toolsListChanged: true } };
+  const request = { era: 'modern', method: 'POST', body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'subscriptions/listen', params }), messages: [{ kind: 'request', id: 1, method: 'subscriptions/listen', params }], signal: new AbortController().signal };
+  const given = await upstream.exchange(request as unknown as UpstreamRequest);
+  const methods: unknown[] = [];
+  if (given.kind === 'stream') for await (const { data } of given.events) methods.push((JSON.parse(data) as { method?: unknown }).method);
+  expect(methods).toEqual(['notifications/subscriptions/acknowledged', 'notifications/tools/list_changed', 'notifications/tools/list_changed', undefined]);
 });
