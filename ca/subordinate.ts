@@ -102,13 +102,14 @@ const plan = (of: Pick<Csr, 'subject' | 'subjectNameDer' | 'spki'> & { readonly 
   };
 };
 
-export type SubordinateWorld = Pick<AuthorityOptions, 'store' | 'clock' | 'randomness' | 'publicUrl'>;
+export type SubordinateWorld = Pick<AuthorityOptions, 'store' | 'clock' | 'randomness' | 'publicUrl' | 'refusedSpkiHashes'>;
 
 /** On record before it is signed, and once more after. @throws CaError `ERR_CA_MISSING` when the key of `by` is elsewhere */
 export const signSubordinate = async (planned: SubordinatePlan, by: Issuer, world: SubordinateWorld & { readonly actor: string }): Promise<Certificate> => {
   const { store, clock, randomness, actor } = world;
   const { signer } = by;
   if (signer === undefined) throw new CaError('ERR_CA_MISSING', `the key of ${by.name} is not here; sign where it is kept`);
+  checkSubjectKey(planned.spki, { allowed: new Set([planned.keyAlgorithm]), refusedSpkiHashes: new Set(world.refusedSpkiHashes) });
   await checkKeyHistory(planned, store);
   const entry = { name: inventoryName(planned), role: planned.role, issuerId: by.id, actor };
   const certificate = await signAuthority({

@@ -75,7 +75,7 @@ async function certify(call: Call<SignOptions>, command: 'ca sign' | 'ca cross-s
       return 3;
     }
     const { config, store } = deployment;
-    const certificate = await signSubordinate(planned, by, { store: store.ca, clock: io.clock, randomness: io.randomness, publicUrl: config.publicUrl, actor: `cli:${io.user}` });
+    const certificate = await signSubordinate(planned, by, { store: store.ca, clock: io.clock, randomness: io.randomness, publicUrl: config.publicUrl, refusedSpkiHashes: config.ca.refusedKeys, actor: `cli:${io.user}` });
     const pem = pemOf([certificate, ...between(by)]);
     const signed = { ...facts, serial: certificate.serial, thumbprint: certificate.thumbprint, notAfter: certificate.notAfter };
     if (options.out === undefined) {

@@ -76,12 +76,13 @@ describe('on every way', () => {
     expect((await refusals(createCsr(key))).codes).toEqual({ ...everywhere('ERR_CA_KEY_REFUSED'), approval: 'ERR_REQUEST_PENDING' });
     const [waiting] = await authority.pendingRequests();
     expect(await codeOfRefusal(authority.approveRequest(waiting?.id ?? '', { actor: 'cli:bob' }))).toBe('ERR_CA_KEY_REFUSED');
-    const sign = (of: typeof key) => signSubordinate(planRequested(parseCsr(createCsr(of, { commonName: 'Plant CA' })), authority.root, {}, clock.now()), authority.root, { store: store.ca, clock, randomness, publicUrl: undefined, actor: 'cli:olga' });
+    const sign = (of: typeof key, refusedSpkiHashes?: readonly string[]) => signSubordinate(planRequested(parseCsr(createCsr(of, { commonName: 'Plant CA' })), authority.root, {}, clock.now()), authority.root, { store: store.ca, clock, randomness, publicUrl: undefined, refusedSpkiHashes, actor: 'cli:olga' });
     expect(await codeOfRefusal(sign(key))).toBe('ERR_CA_KEY_REFUSED');
     const agents = newKey();
     await authority.issue({ agent: name(), csr: createCsr(agents) });
     expect(await codeOfRefusal(sign(agents))).toBe('ERR_CA_KEY_REUSED');
     const own = newKey();
+    expect(await codeOfRefusal(sign(own, [spkiHashOf(spkiOf(own))]))).toBe('ERR_CA_KEY_REFUSED');
     await sign(own);
     // The same CA may be certified again.
     await expect(sign(own)).resolves.toBeDefined();

@@ -71,7 +71,8 @@ it('goes on elsewhere from a backup of a running gateway: the same agent is let 
   expect(await agent.call('echo', { text: 'before' })).toBe('before');
 
   const made = await port.place.run('backup', 'port.backup');
-  expect(made).toMatchObject({ code: 0, stderr: '' });
+  // After a second it says how far it is.
+  expect(made.code).toBe(0);
   expect(made.stdout).toMatch(/^made port\.backup, \d+ KiB\n {2}\d+ certificates, \d+ audit entries, \d+ files, as of /);
   expect((await stat(port.path('port.backup'))).mode & 0o777).toBe(0o600);
   expect((await port.place.run('audit', 'tail', '--action', 'backup.created')).stdout).toContain('port.backup');
@@ -84,7 +85,7 @@ it('goes on elsewhere from a backup of a running gateway: the same agent is let 
   await old.close({ drainMs: 0 });
 
   const restored = await port.place.run('restore', 'port.backup', '--dir', 'second');
-  expect(restored).toMatchObject({ code: 0, stderr: '' });
+  expect(restored.code).toBe(0);
   expect(restored.stdout).toContain('1 was expired');
   for (const path of ['keys/root.key.pem', 'keys/sealing.key.pem', 'keys/audit.key.pem', 'certs/root.cert.pem', 'policy.yaml', 'sallyport.yaml', 'audit.vkey']) {
     expect(await readFile(port.path('second', path)), path).toEqual(await readFile(port.path('port', path)));
