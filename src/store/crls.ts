@@ -1,5 +1,6 @@
 /** CRLs in the store. Their octets are in parts, written before the row that makes them current, so that no statement takes long. */
 import { hash } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
 import { CaError } from '../../ca/errors.ts';
 import type { CaStore, CrlPublication, CrlRecord, CrlScope, CrlState, IssuerId } from '../../ca/ports.ts';
 import type { Reading } from './database.ts';
@@ -199,11 +200,12 @@ const readOctets = async (reading: Reading, { issuerId, scope, octets }: { reado
     if (row === undefined) return undefined;
     const { content } = row;
     if (content.length === (length ?? content.length)) return content;
-    // Filled while the event loop turns: copying a large CRL at once would hold it.
     if (part === 0) whole = new Uint8Array(length ?? 0);
     whole.set(content, at);
     at += content.length;
     if (at === length) return whole;
+    // The next answer can be there before the event loop has turned once; copying a large CRL at once would hold it.
+    await turn();
   }
 };
 
