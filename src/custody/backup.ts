@@ -1,10 +1,12 @@
 /** Makes a backup: the store as of one moment, and the files of the data directory, sealed into one file. */
 import { randomUUID } from 'node:crypto';
 import { link, open, rename, unlink } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import type { AuditEvent, Clock, Randomness } from '../../ca/ports.ts';
 import { syncDirectory } from '../../ca/durable-file.ts';
 import type { Config } from '../config/load.ts';
+import type { UpstreamConfig } from '../config/schema.ts';
+import type { TrustAnchorConfig } from '../config/trust-schema.ts';
 import { SallyportError } from '../errors.ts';
 import type { Store } from '../store/store.ts';
 import { ContainerWriter } from './container.ts';
@@ -128,15 +130,18 @@ const leavesOut = (config: Config): ((path: string) => boolean) => {
 /** With the drafts of `ProcessLock`. */
 const isLock = /(?:^|\/)(?:certs\/(?:\.hierarchy|server\.renewal)|renewal)\.lock(?:\.[0-9a-f-]{36})?$/;
 
-/** Files that the configuration names and that are not in the directory. */
+/** Files and folders that the configuration names and that are not in the directory. */
 const outsideOf = (config: Config): readonly string[] => {
-  const named = [config.policyFile];
-  for (const upstream of config.upstreams.values()) {
-    if (!('url' in upstream)) continue;
-    for (const path of [upstream.tls?.ca, upstream.tls?.cert, upstream.tls?.key, upstream.credential?.fromFile]) if (path !== undefined) named.push(isAbsolute(path) ? path : join(config.directory, path));
-  }
-  return [...new Set(named)].filter((path) => relative(config.directory, path).startsWith('..') || isAbsolute(relative(config.directory, path)));
+  const named = [config.policyFile, ...[...config.upstreams.values()].flatMap(filesOfUpstream), ...[...config.trust.values()].flatMap(filesOfAnchor)];
+  const files = named.flatMap((place) => (place === undefined || place.includes('://') ? [] : [resolve(config.directory, place)]));
+  return [...new Set(files)].filter((path) => relative(config.directory, path).startsWith('..') || isAbsolute(relative(config.directory, path)));
 };
+
+const filesOfUpstream = (upstream: UpstreamConfig): readonly (string | undefined)[] => ('url' in upstream ? [upstream.tls?.ca, upstream.tls?.cert, upstream.tls?.key, upstream.credential?.fromFile] : [upstream.cwd]);
+
+const filesOfAnchor = ({ anchors = [], issuers = [], crl, spiffe }: TrustAnchorConfig): readonly (string | undefined)[] => [
+  ...anchors, ...(issuers === 'any' ? [] : issuers), ...crl.flatMap(({ from, delta, issuer }) => [from, delta, issuer]), spiffe?.bundle, spiffe?.bootstrap, spiffe?.ca,
+];
 
 const backupCreated = (made: BackupMade, { actor, file }: BackupOptions, time: Date): AuditEvent => ({
   action: 'backup.created',

@@ -3,6 +3,7 @@ import { readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promise
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseCrl } from '../../ca/x509/crl.ts';
 import { encodePem } from '../../ca/x509/pem.ts';
+import { parseConfig } from '../../src/config/load.ts';
 import { createGateway } from '../../src/app/create-gateway.ts';
 import type { RunningGateway } from '../../src/app/create-gateway.ts';
 import { auditOrigin, openDeployment, openForRecording } from '../../src/app/deployment.ts';
@@ -238,6 +239,21 @@ it('takes back what was revoked since, known to the backup or not, from the CRLs
   }
   expect((await port.place.run('ca', 'audit', '--dir', 'revoking')).stdout).toMatch(/^clean/);
   expect((await port.place.run('audit', 'verify', '--dir', 'revoking')).stdout).toMatch(/^intact/);
+});
+
+it('names whatever the configuration has outside the data directory, since it is not in it', async () => {
+  const config = parseConfig(`
+policy: ../policy.yaml
+upstreams:
+  near: { command: [node, x.js], cwd: inside }
+  far: { command: [node, x.js], cwd: /srv/far }
+  web: { url: "https://mcp.example/mcp", tls: { ca: /etc/web-ca.pem, cert: ../web.pem, key: web.key }, credential: { header: Authorization, fromFile: /etc/token } }
+trust:
+  corp: { anchors: [/etc/corp.pem, corp.pem], issuers: [/etc/corp-issuing.pem], identity: { from: dns }, crl: [{ from: "https://pki.example/corp.crl", delta: /var/corp-delta.crl, issuer: ../corp-crl.pem }, ../corp.crl] }
+  mesh: { spiffe: { trustDomain: mesh.example, bundle: ../mesh.json } }
+`, { directory: port.path('port') });
+  const outside = ['/etc/corp-issuing.pem', '/etc/corp.pem', '/etc/token', '/etc/web-ca.pem', '/srv/far', '/var/corp-delta.crl', ...['corp-crl.pem', 'corp.crl', 'mesh.json', 'policy.yaml', 'web.pem'].map((name) => port.path(name))];
+  expect((await backup('outside.backup', { config })).skipped.filter((path) => path !== 'looping').toSorted()).toEqual(outside.toSorted());
 });
 
 it('finds an audit log that was altered, and is not restored then', async () => {
