@@ -33,6 +33,10 @@ export const requestIssuer = async (hierarchy: Hierarchy, request: { readonly ke
   return requestNext(directory, { ...world, issuer: name, subject: nextSubject(issuing, name), key, existing: 'replace' });
 };
 
+/** The CA that was accepted with one of these certificates before, as by a run that was interrupted behind it. */
+export const acceptedBefore = ({ issuers }: Hierarchy, certificates: readonly Certificate[]): Issuer | undefined =>
+  issuers.find(({ role, status, certificate }) => role === 'issuing' && status !== 'retired' && certificates.some(({ thumbprint }) => thumbprint === certificate.thumbprint));
+
 /** Takes in what was signed for a request of `requestIssuer`: prepared, like one that was made here. @throws CaError `ERR_CA_IMPORT`, `ERR_CA_MISSING` */
 export const acceptIssuer = async (hierarchy: Hierarchy, certificates: readonly Certificate[], world: RotationWorld & { readonly actor: string }): Promise<Step> => {
   const { clock, store, passphrase, trustDomain, actor } = world;

@@ -56,12 +56,22 @@ export const importCrl = async (input: Uint8Array | string, hierarchy: Hierarchy
 
   const issuerId = certificate.spkiHash;
   const record: CrlRecord = { issuerId, scope: wholeScope, crlNumber: crl.crlNumber ?? BigInt(crl.thisUpdate.getTime()), thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate ?? now, entries: crl.entryCount, der: crl.der };
+  await refuseOlder(record, store);
+  // First: once the CRL is here it is refused as known, and nobody would look at what it lists again.
+  const revoked = await revokeListed(crl, certificate, hierarchy, world);
   await store.saveCrl(record, crlPublished(record, name ?? formatName(certificate.subject), { time: now, actor })).catch((error: unknown) => {
-    if (!(error instanceof CaError && error.code === 'ERR_CRL_STALE')) throw error;
-    throw new CaError('ERR_CRL_STALE', 'this CRL, or a newer one of the same CA, is here already; fetch the newest from where the key is', { facts: error.facts, cause: error });
+    throw error instanceof CaError && error.code === 'ERR_CRL_STALE' ? known(error) : error;
   });
-  return { issuer: certificate, name, record, revoked: await revokeListed(crl, certificate, hierarchy, world) };
+  return { issuer: certificate, name, record, revoked };
 };
+
+/** As the store would when it is to be kept. */
+const refuseOlder = async ({ issuerId, scope, crlNumber, thisUpdate }: CrlRecord, store: CaStore): Promise<void> => {
+  const [kept] = await store.crlStates(issuerId, scope);
+  if (kept !== undefined && (crlNumber <= kept.crlNumber || thisUpdate <= kept.thisUpdate)) throw known();
+};
+
+const known = (cause?: CaError): CaError => new CaError('ERR_CRL_STALE', 'this CRL, or a newer one of the same CA, is here already; fetch the newest from where the key is', { ...(cause === undefined ? {} : { facts: cause.facts }), cause });
 
 /** Of two keys under one name the one that signed it; the refusal of the only one. */
 const signerOf = (crl: Crl, candidates: readonly AuthorityElsewhere[], at: Date): AuthorityElsewhere => {
@@ -88,10 +98,10 @@ const certifiedBy = (by: Certificate, hierarchy: Hierarchy): readonly Certificat
 const revokeListed = async (crl: Crl, by: Certificate, hierarchy: Hierarchy, { store, clock, actor }: { readonly store: CaStore; readonly clock: Clock; readonly actor: string }): Promise<ImportedCrl['revoked']> => {
   const revoked: { issuerId: IssuerId; serial: SerialHex; reason: RevocationReason }[] = [];
   for (const { serial } of certifiedBy(by, hierarchy)) {
-    const reason = crl.find(serial)?.reason;
-    if (reason === undefined) continue;
-    const at = clock.now();
-    const result = await store.revoke([{ issuerId: by.spkiHash, serial }], reason, at, (record) => certificateRevoked(record, reason, { time: at, actor }));
+    const { reason, revokedAt } = crl.find(serial) ?? {};
+    if (reason === undefined || revokedAt === undefined) continue;
+    // Since when is for the CRL to say; when it became known here is in the audit log.
+    const result = await store.revoke([{ issuerId: by.spkiHash, serial }], reason, revokedAt, (record) => certificateRevoked(record, reason, { time: clock.now(), actor }));
     revoked.push(...result.revoked.map(() => ({ issuerId: by.spkiHash, serial, reason })));
   }
   return revoked;

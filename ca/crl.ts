@@ -118,9 +118,10 @@ export class CrlPublisher {
     const live = new Set((await this.#live()).map(({ scope }) => scopeName(scope)));
     for (const state of (await this.#states()).values()) {
       if (live.has(scopeName(state.scope))) continue;
-      await store.dropCrl(issuer.id, state.scope, crlWithdrawn(state, issuer.name, { time: clock.now(), actor: 'ca' }));
+      // Files first: once the store has forgotten it nobody would look for them again.
       await this.#files?.remove(state.scope, 'complete');
       await this.#files?.remove(state.scope, 'delta');
+      await store.dropCrl(issuer.id, state.scope, crlWithdrawn(state, issuer.name, { time: clock.now(), actor: 'ca' }));
     }
   }
 

@@ -22,6 +22,7 @@ import { readTbs } from './lint.ts';
 import type { IssuerId, KeyAlgorithm, Signer } from './ports.ts';
 import { ocspProfile } from './profile.ts';
 import type { IssuerName } from './requests.ts';
+import { revokeSelected } from './revocation.ts';
 import { wholeSecond } from './revocation-selector.ts';
 import { checkAttributeText } from './subject-rules.ts';
 import { keyAlgorithmOfSpki } from './x509/algorithm.ts';
@@ -78,6 +79,7 @@ export const prepare = async (hierarchy: Hierarchy, request: PrepareRequest, wor
   const actor = request.actor ?? 'ca';
   const issuing = hierarchy.issuing;
   const making: Making = { ...world, directory: hierarchy.directory, actor };
+  await endInterrupted(hierarchy, making);
   if (request.role === 'issuing') {
     const made = await makeIssuing(hierarchy, { root: hierarchy.root, request }, making);
     return begun(hierarchy, { issuers: [made], crossCertificates: [] }, making);
@@ -171,6 +173,22 @@ const begun = async (hierarchy: Hierarchy, made: Pick<Hierarchy, 'issuers' | 'cr
   for (const issuer of made.issuers) await store.recordEvent(authorityPrepared(issuer, { time: clock.now(), actor, sequence }));
   const next = hierarchyOf({ ...hierarchy, sequence, issuers: [...hierarchy.issuers, ...made.issuers], crossCertificates: [...hierarchy.crossCertificates, ...made.crossCertificates] });
   return { next, changed: made.issuers.map(({ name }) => name) };
+};
+
+/**
+ * What a run that was interrupted may have signed belongs to no hierarchy, and its keys are about to be replaced: it is
+ * revoked. Whoever prepares is alone at it, so nothing of these names is under way.
+ */
+const endInterrupted = async (hierarchy: Hierarchy, { store, clock, actor }: Making): Promise<void> => {
+  const [root, issuing] = [nextName(hierarchy, 'root'), nextName(hierarchy, 'issuing')];
+  const { name: before } = hierarchy.root;
+  const names = [root, issuing, crossName({ of: root, by: before }), crossName({ of: before, by: root }), crossName({ of: issuing, by: before })];
+  const at = clock.now();
+  const world = { store, clock, sleep: () => Promise.resolve(), intentPatienceMs: 0 };
+  for (const name of names) {
+    const left = await store.findCertificates({ agent: `ca:${name}`, states: ['intent', 'unknownIssued'], validAt: wholeSecond(at) });
+    for (const { issuerId, serial } of left) await revokeSelected(world, { issuerId, serial }, { reason: 'superseded', actor });
+  }
 };
 
 const makeIssuing = async (hierarchy: Hierarchy, { root, request }: { readonly root: Issuer; readonly request: PrepareRequest }, making: Making): Promise<Issuer> => {

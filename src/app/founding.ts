@@ -1,8 +1,9 @@
 /** Fills a new data directory: with a whole deployment, with one that waits for its certificate, or with a root alone. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { newCaKey } from '../../ca/ca-key.ts';
 import type { CaKey } from '../../ca/ca-key.ts';
+import { writeDurably } from '../../ca/durable-file.ts';
 import { createHierarchy, createRootAlone } from '../../ca/hierarchy.ts';
 import type { CreateHierarchyOptions } from '../../ca/hierarchy.ts';
 import { CertificateAuthority, generatePrivateKey, writePrivateKey } from '../../ca/index.ts';
@@ -70,7 +71,7 @@ export const beginDeployment = (options: FoundingOptions & { readonly root: Cert
     const { directory, name, passphrase, randomness, root, clock, hosts, keyAlgorithm } = options;
     const key: CaKey = options.source.issuingKey ?? (await newCaKey(keyAlgorithm));
     const request = await requestFirst(directory, { name, root, key, passphrase, randomness, now: clock.now() });
-    await writeFile(waitingFile(directory), JSON.stringify({ hosts, keyAlgorithm }), { mode: 0o600 });
+    await writeDurably(waitingFile(directory), JSON.stringify({ hosts, keyAlgorithm }), { mode: 0o600 });
     return { ...request, auditVerifierKey };
   });
 
@@ -105,8 +106,8 @@ interface Ground {
 
 /** Configuration, policy, store and the key of the audit log. */
 async function withGround<T>({ directory, name, trustDomain, hosts, keyAlgorithm, passphrase, clock, randomness, crlLifetime }: FoundingOptions & { readonly crlLifetime?: string }, work: (ground: Ground) => Promise<T>): Promise<T> {
-  await writeFile(join(directory, configFileName), starterConfig({ name, trustDomain, hosts, keyAlgorithm, crlLifetime }), { mode: 0o600 });
-  await writeFile(join(directory, 'policy.yaml'), starterPolicy({ trustDomain }), { mode: 0o600 });
+  await writeDurably(join(directory, configFileName), starterConfig({ name, trustDomain, hosts, keyAlgorithm, crlLifetime }), { mode: 0o600 });
+  await writeDurably(join(directory, 'policy.yaml'), starterPolicy({ trustDomain }), { mode: 0o600 });
   const config = await loadConfig(directory);
   const auditKey = await generatePrivateKey('ed25519');
   const signer = createCheckpointSigner({ origin: auditOrigin(trustDomain), privateKey: auditKey });
@@ -115,7 +116,7 @@ async function withGround<T>({ directory, name, trustDomain, hosts, keyAlgorithm
     const done = await work({ config, store, auditVerifierKey: signer.verifierKey });
     const files = filesIn(directory);
     await writePrivateKey(files.auditKey, auditKey, { passphrase, randomness });
-    await writeFile(files.auditVerifierKey, `${signer.verifierKey}\n`, { mode: 0o644 });
+    await writeDurably(files.auditVerifierKey, `${signer.verifierKey}\n`, { mode: 0o644 });
     await keepLatestCheckpoint(directory, store);
     return done;
   } finally {
@@ -130,7 +131,7 @@ async function furnish(authority: CertificateAuthority, config: Config, { direct
   const server = await authority.issueServer({ hosts, keyAlgorithm, ttl: Math.floor(config.ca.serverTtl / 1_000), actor });
   if (server.privateKey === undefined) throw new SallyportError('ERR_INTERNAL', 'the authority made no key for the server');
   await writePrivateKey(files.serverKey, server.privateKey, { passphrase, randomness, existing: 'replace' });
-  await writeFile(files.serverCertificate, server.chain, { mode: 0o644 });
+  await writeDurably(files.serverCertificate, server.chain, { mode: 0o644 });
   await authority.close();
   return server;
 }

@@ -1,6 +1,6 @@
 /** `sallyport ca accept`: the certificate that a root elsewhere signed for a request made here. */
 import type { Command } from 'commander';
-import { acceptIssuer } from '../../ca/accepting.ts';
+import { acceptedBefore, acceptIssuer } from '../../ca/accepting.ts';
 import { endRequest } from '../../ca/pending.ts';
 import { formatName } from '../../ca/x509/name.ts';
 import { openDeployment } from '../app/deployment.ts';
@@ -54,11 +54,12 @@ async function acceptCertificate(call: Call<AcceptOptions>): Promise<void> {
   const deployment = await openDeployment(given, { ...io, passphrase });
   try {
     const { authority, store } = deployment;
-    const [made] = await authority.changeHierarchy((hierarchy) => acceptIssuer(hierarchy, certificates, { ...authorityWorld, store: store.ca, passphrase, trustDomain: authority.trustDomain, actor }));
+    const before = acceptedBefore(authority.hierarchy, certificates);
+    const [made] = before !== undefined ? [before] : await authority.changeHierarchy((hierarchy) => acceptIssuer(hierarchy, certificates, { ...authorityWorld, store: store.ca, passphrase, trustDomain: authority.trustDomain, actor }));
     if (made === undefined) throw new TypeError('a change of the hierarchy is about some CA');
     await endRequest(directory, made.name);
     output.result({ ca: made.name, status: made.status, subject: formatName(made.certificate.subject), thumbprint: made.certificate.thumbprint, notAfter: made.certificate.notAfter }, () =>
-      [`accepted ${made.name} (${printable(formatName(made.certificate.subject))}), until ${day(made.certificate.notAfter)}`, '', 'next', `  sallyport ca rotate activate ${made.name}`].join('\n'),
+      [`accepted ${made.name} (${printable(formatName(made.certificate.subject))}), until ${day(made.certificate.notAfter)}`, ...(made.status === 'prepared' ? ['', 'next', `  sallyport ca rotate activate ${made.name}`] : [])].join('\n'),
     );
   } finally {
     await deployment.close();

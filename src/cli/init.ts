@@ -4,6 +4,7 @@ import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { Option } from 'commander';
 import { importCrl } from '../../ca/crl-import.ts';
+import { syncDirectory } from '../../ca/durable-file.ts';
 import { requestFile } from '../../ca/hierarchy-files.ts';
 import type { Issuer } from '../../ca/index.ts';
 import { checkAttributeText, checkHosts, checkTrustDomain } from '../../ca/subject-rules.ts';
@@ -229,7 +230,9 @@ async function makeBeside(making: Making, { offline, place }: { readonly offline
 async function putInPlace(draft: string, directory: string): Promise<void> {
   // Windows renames onto nothing only; elsewhere an empty directory is replaced.
   if (process.platform === 'win32') await rmdir(directory).catch(() => undefined);
+  await syncDirectory(draft);
   await rename(draft, directory);
+  await syncDirectory(dirname(directory));
 }
 
 async function refuseOccupied(directory: string, option = '--dir'): Promise<void> {

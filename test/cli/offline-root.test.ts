@@ -42,7 +42,9 @@ describe('a root on a machine of its own', { timeout: 30_000 }, () => {
     expect((await place.run('ca', 'accept', 'other.pem', '--dir', 'port')).stderr).toMatch(/^error ERR_CA_IMPORT: none of the certificates is for the key of/);
 
     expect(await place.json('ca', 'accept', 'issuing.pem', '--dir', 'port')).toMatchObject({ ca: 'issuing', root: 'CN=Acme Root CA,O=Acme', server: { subject: 'CN=localhost' } });
-    expect((await place.run('ca', 'accept', 'issuing.pem', '--dir', 'port')).stderr).toMatch(/^error ERR_CA_MISSING: no request waits/);
+    // Given again, as after an answer that was lost.
+    expect(await place.json('ca', 'accept', 'issuing.pem', '--dir', 'port')).toMatchObject({ ca: 'issuing', status: 'active' });
+    expect((await place.run('ca', 'accept', 'other.pem', '--dir', 'port')).stderr).toMatch(/^error ERR_CA_MISSING: no request waits/);
     await place.json('issue', 'agent-7', '--dir', 'port', '--out', 'agent-7');
     expect((await place.run('issue', '--profile', 'server', 'mcp.elsewhere.example', '--host', 'mcp.elsewhere.example', '--dir', 'port')).stderr).toMatch(/^error ERR_CA_NAME: mcp\.elsewhere\.example is outside what is permitted to CN=Acme Issuing CA.*nameConstraints/);
 
