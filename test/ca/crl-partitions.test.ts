@@ -40,9 +40,9 @@ afterEach(async () => {
 
 const scopeOf = ({ serial }: { readonly serial: string }, partitions: number): CrlScope => ({ partitions, partition: partitionOf(serial, partitions) });
 const numbersOf = async ({ authority }: AuthorityFixture): Promise<readonly string[]> => (await authority.crlStates('issuing')).map(({ scope, crlNumber }) => `${scope.partition}/${scope.partitions}: ${crlNumber}`);
-const findings = async ({ store, authority, clock }: AuthorityFixture): Promise<readonly AuditFinding[]> => {
+const findings = async ({ store, authority, clock }: AuthorityFixture, ca: Parameters<typeof auditCrls>[0]['store'] = store.ca): Promise<readonly AuditFinding[]> => {
   const found: AuditFinding[] = [];
-  await auditCrls({ store: store.ca, issuer: authority.issuing.certificate, now: () => clock.now(), onFinding: (finding) => found.push(finding) });
+  await auditCrls({ store: ca, issuer: authority.issuing.certificate, now: () => clock.now(), onFinding: (finding) => found.push(finding) });
   return found;
 };
 
@@ -180,6 +180,8 @@ describe('delta CRLs', () => {
     clock.turn(43_200);
     await authority.publishCrls('issuing');
     const fetched = await Promise.all(scopesOf(2).map(async (scope) => (await authority.currentCrl('issuing', { scope })).der));
+    const scope = scopeOf(leaves.get('bad') ?? { serial: '' }, 2);
+    const before = await authority.currentCrl('issuing', { scope, kind: 'delta' });
     clock.turn(2);
     await authority.revoke({ agent: 'bad' }, { reason: 'keyCompromise' });
     await authority.release({ agent: 'held' });
@@ -201,6 +203,21 @@ describe('delta CRLs', () => {
     expect(readCrlList(complete.der).freshest).toEqual([`${publicUrl}/crl/issuing/2/0.delta.crl`]);
     expect(parseCrl(first.der).issuingDistributionPoint).toEqual(parseCrl(complete.der).issuingDistributionPoint);
     expect(await findings(fixture)).toEqual([]);
+
+    // An audit that finds another in its place says so.
+    const { ca } = fixture.store;
+    const withDelta = (der: Uint8Array) =>
+      findings(fixture, {
+        crlStates: (id) => ca.crlStates(id), crlSeries: (id) => ca.crlSeries(id), revokedSerials: (id) => ca.revokedSerials(id),
+        latestCrl: async (id, asked) => {
+          const found = await ca.latestCrl(id, asked);
+          return found !== undefined && asked?.kind === 'delta' && asked.scope?.partition === scope.partition ? { ...found, der } : found;
+        },
+      });
+    const now = (await authority.currentCrl('issuing', { scope, kind: 'delta' })).der.slice();
+    now[now.length - 1] = (now.at(-1) ?? 0) ^ 1;
+    expect(await withDelta(before.der)).toMatchObject([{ code: 'deltaDiffers', message: expect.stringContaining('does not lead from CRL') as string }]);
+    expect(await withDelta(now)).toMatchObject([{ code: 'deltaDiffers', message: expect.stringContaining('is not signed by its issuer') as string }]);
   });
 
   it('start from a complete CRL that everyone who has a fresh one has passed', async () => {

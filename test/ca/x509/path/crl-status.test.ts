@@ -109,6 +109,13 @@ describe('delta CRLs', () => {
     expect(word(agent, [held, lifted(5)])).toBe('good');
     expect(word(agent, [held, lifted(6)])).toBe('revoked');
   });
+  test('one of another distribution point takes nothing off, though both are about the certificate', () => {
+    const pointed = leaf(issuing, { extensions: [encodeCrlDistributionPoints(['http://acme.test/1.crl'])] });
+    const one = { idp: { uris: ['http://acme.test/1.crl'] } };
+    const hold = { entries: [entry(pointed, 'certificateHold')] };
+    expect(word(pointed, [base(one), delta(5, 6n, { ...one, ...hold })])).toBe('revoked');
+    expect([word(pointed, [base(one), delta(5, 6n, hold)]), word(pointed, [base(), delta(5, 6n, { ...one, ...hold })])]).toEqual(['good', 'good']);
+  });
   test('its number shows in the source', () => {
     expect(statusOf(agent, [base(), delta(5, 6n)])).toEqual({ status: 'good', source: 'CRL 5 with delta CRL 6 of CN=Issuing,O=Acme' });
   });
