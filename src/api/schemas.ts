@@ -199,7 +199,7 @@ export const request = z
   })
   .meta({ id: 'Request' });
 
-export const crl = z.strictObject({ ca: z.string(), issuer: hash(), crlNumber: z.string().regex(/^[0-9]+$/), thisUpdate: moment(), nextUpdate: moment(), entries: z.int() }).meta({ id: 'Crl' });
+export const crl = z.strictObject({ ca: z.string(), issuer: hash(), crlNumber: z.string().regex(/^[0-9]+$/), thisUpdate: moment(), nextUpdate: moment(), entries: z.int(), partitions: z.int().describe('CRLs it is divided into: the number is the highest of them, the times are the earliest') }).meta({ id: 'Crl' });
 
 export const authority = z
   .strictObject({

@@ -5,7 +5,7 @@ import { keyAlgorithmOfSpki } from '../../ca/x509/algorithm.ts';
 import { formatName } from '../../ca/x509/name.ts';
 import type { CertificateAuthority } from '../../ca/authority.ts';
 import type { Issuer } from '../../ca/issuer.ts';
-import type { CertificateRecord, CrlRecord, ListedToken } from '../../ca/ports.ts';
+import type { CertificateRecord, CrlState, ListedToken } from '../../ca/ports.ts';
 import type { Profile } from '../../ca/profile.ts';
 import type { AdminTarget } from '../admin/decision.ts';
 import { SallyportError } from '../errors.ts';
@@ -60,14 +60,21 @@ export const tokenView = (token: ListedToken): z.input<typeof tokenSchema> => ({
   spentAt: token.spentAt?.toISOString() ?? null,
 });
 
-export const crlView = (record: CrlRecord, ca: string): z.input<typeof crlSchema> => ({
-  ca,
-  issuer: record.issuerId,
-  crlNumber: String(record.crlNumber),
-  thisUpdate: record.thisUpdate.toISOString(),
-  nextUpdate: record.nextUpdate.toISOString(),
-  entries: record.entries,
-});
+/** All partitions of a CA as one, as `sallyport crl` tells of them: the highest number, the earliest times. Undefined while there is none. */
+export const crlView = (parts: readonly Pick<CrlState, 'issuerId' | 'crlNumber' | 'thisUpdate' | 'nextUpdate' | 'entries'>[], ca: string): z.input<typeof crlSchema> | undefined => {
+  const [first] = parts;
+  if (first === undefined) return undefined;
+  const earliest = (dates: readonly Date[]): string => new Date(Math.min(...dates.map((date) => date.getTime()))).toISOString();
+  return {
+    ca,
+    issuer: first.issuerId,
+    crlNumber: String(parts.reduce((most, { crlNumber }) => (crlNumber > most ? crlNumber : most), 0n)),
+    thisUpdate: earliest(parts.map(({ thisUpdate }) => thisUpdate)),
+    nextUpdate: earliest(parts.map(({ nextUpdate }) => nextUpdate)),
+    entries: parts.reduce((sum, { entries }) => sum + entries, 0),
+    partitions: parts.length,
+  };
+};
 
 export const authorityView = ({ name, id, role, status, since, root, certificate, signer, pem }: Issuer): z.input<typeof authoritySchema> => ({
   name,

@@ -126,7 +126,7 @@ async function withGround<T>({ directory, name, trustDomain, hosts, keyAlgorithm
 
 /** The certificate of the server, and the CRLs of the CAs whose keys are here. */
 async function furnish(authority: CertificateAuthority, config: Config, { directory, hosts, keyAlgorithm, passphrase, randomness, actor }: Pick<FoundingOptions, 'directory' | 'hosts' | 'keyAlgorithm' | 'passphrase' | 'randomness' | 'actor'>): Promise<IssuedCertificate> {
-  for (const { name, signer } of authority.issuers) if (signer !== undefined) await authority.publishCrl(name);
+  for (const { name, signer } of authority.issuers) if (signer !== undefined) await authority.publishCrls(name);
   const files = filesIn(directory);
   const server = await authority.issueServer({ hosts, keyAlgorithm, ttl: Math.floor(config.ca.serverTtl / 1_000), actor });
   if (server.privateKey === undefined) throw new SallyportError('ERR_INTERNAL', 'the authority made no key for the server');

@@ -201,6 +201,21 @@ describe('revoking', () => {
   });
 });
 
+it('publishes and tells of the CRLs of a partitioned CA as of one', async () => {
+  const parted = await createAuthority({ crlPartitions: 2, publicUrl: 'http://crl.acme.internal' });
+  try {
+    const handleIt = createApiHandler({ ...world, authority: parted.authority, store: parted.store });
+    const ask = async (method: string, path: string): Promise<unknown> => (await handleIt(new Request(`http://listener/api/v1${path}`, { method }), { peer: peerOf('admin-1', 'pki-admins'), address: undefined })).json();
+    const published = await ask('POST', '/crls/issuing');
+    expect(published).toMatchObject({ ca: 'issuing', entries: 0, partitions: 2 });
+    expect(await ask('POST', '/crls/root')).toMatchObject({ ca: 'root', partitions: 1 });
+    expect(await ask('GET', '/crls')).toMatchObject({ items: expect.arrayContaining([published]) as unknown[] });
+    expect(await ask('GET', '/health')).toMatchObject({ status: 'ok', crls: [{ state: 'fresh' }, { state: 'fresh' }] });
+  } finally {
+    await parted.close();
+  }
+});
+
 it('makes, lists and takes back tokens, and never tells a secret twice', async () => {
   const made = await call('issuers', 'POST', '/tokens', { agent: 'agent-9', organizationalUnits: ['analytics'] });
   expect(made).toMatchObject({ status: 201, body: { token: expect.stringMatching(/^sallyport1\./) as string } });

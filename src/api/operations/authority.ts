@@ -32,8 +32,8 @@ const getHealth = operation(
       const now = clock.now();
       const crls = await Promise.all(
         authority.issuers.map(async ({ id, name }) => {
-          const record = await store.ca.latestCrl(id);
-          return { ca: name, state: record === undefined ? ('missing' as const) : record.nextUpdate > now ? ('fresh' as const) : ('stale' as const) };
+          const states = await store.ca.crlStates(id);
+          return { ca: name, state: states.length === 0 ? ('missing' as const) : states.every(({ nextUpdate }) => nextUpdate > now) ? ('fresh' as const) : ('stale' as const) };
         }),
       );
       const ok = audit.available && crls.every(({ state }) => state === 'fresh');

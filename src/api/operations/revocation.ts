@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { RevokeSelector } from '../../../ca/requests.ts';
+import { SallyportError } from '../../errors.ts';
 import { waitUntilApplied } from '../../store/changes.ts';
 import { operation } from '../operation.ts';
 import type { ApiWorld, Operation } from '../operation.ts';
@@ -59,8 +60,8 @@ const listCrls = operation(
   { answer: z.strictObject({ items: z.array(crl) }) },
   {
     run: async ({ world: { authority, store } }) => {
-      const items = await Promise.all(authority.issuers.map(async ({ id, name }) => (await store.ca.latestCrl(id).then((record) => (record === undefined ? [] : [crlView(record, name)])))));
-      return { answer: { items: items.flat() } };
+      const items = await Promise.all(authority.issuers.map(async ({ id, name }) => crlView(await store.ca.crlStates(id), name)));
+      return { answer: { items: items.filter((item) => item !== undefined) } };
     },
   },
 );
@@ -73,7 +74,9 @@ const publishCrl = operation(
       const id = issuerIdOf(params.ca, authority);
       const name = authority.issuers.find((issuer) => issuer.id === id)?.name;
       if (name === undefined) throw badRequest(`there is no CA ${params.ca}`);
-      return { answer: crlView(await authority.publishCrl(name, { actor: principal.id }), name) };
+      const published = crlView(await authority.publishCrls(name, { actor: principal.id }), name);
+      if (published === undefined) throw new SallyportError('ERR_INTERNAL', 'there is no CRL although one was published');
+      return { answer: published };
     },
   },
 );
