@@ -10,7 +10,7 @@ import { systemClock as clock, systemRandomness as randomness } from '../../src/
 /** Three generations of roots, each certified by the one before. */
 let third: Hierarchy;
 let foreign: Hierarchy;
-const world = { clock, randomness, trustDomain: 'acme.internal', store: { recordIntent: async () => undefined, recordEvent: async () => undefined } } as unknown as RotationWorld;
+const world = { clock, randomness, trustDomain: 'acme.internal', store: { recordIntent: async () => undefined, recordEvent: async () => undefined, findCertificates: async () => [] } } as unknown as RotationWorld;
 beforeAll(async () => {
   third = await createHierarchy({ name: 'Acme', trustDomain: 'acme.internal', clock, randomness });
   for (const name of ['root-2', 'root-3']) third = (await activate((await prepare(third, { role: 'root' }, world)).next, name, { settling: 'waived' }, world)).next;
