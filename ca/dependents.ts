@@ -1,8 +1,8 @@
 /** Who would be cut off if a CA were trusted no more. */
 import type { Hierarchy } from './issuer.ts';
 import { isTrusted } from './issuer.ts';
-import { roleOf } from './audit/row.ts';
 import type { CaStore, CertificateRecord, Clock, IssuerId, SerialHex } from './ports.ts';
+import { roleOf } from './record-role.ts';
 import { wholeSecond } from './revocation-selector.ts';
 
 export interface Dependent {

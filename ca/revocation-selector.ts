@@ -2,6 +2,7 @@
 import { CaError } from './errors.ts';
 import type { ErrorFacts } from './errors.ts';
 import type { CertificateQuery, CertificateRecord } from './ports.ts';
+import { roleOf } from './record-role.ts';
 import type { RevokeSelector } from './requests.ts';
 import { serialFromHex, serialToHex } from './x509/serial.ts';
 
@@ -28,7 +29,7 @@ export const queryOf = (selector: RevokeSelector, now: Date): Query => {
 
 /** A CA goes with all it issued, so no bulk selection takes it along. */
 export const isChosen = (selector: RevokeSelector): ((record: CertificateRecord) => boolean) =>
-  isExact(selector) || selector.agent !== undefined ? () => true : (record) => !record.agent.startsWith('ca:');
+  isExact(selector) || selector.agent !== undefined ? () => true : (record) => roleOf(record) !== 'ca';
 
 /** The selector in words. */
 export const describeSelector = (selector: RevokeSelector): { readonly what: string; readonly facts: ErrorFacts } => {

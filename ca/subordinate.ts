@@ -16,6 +16,7 @@ import { checkSubjectKey } from './key-policy.ts';
 import { readTbs } from './lint.ts';
 import type { AuthorityOptions } from './authority-options.ts';
 import type { KeyAlgorithm } from './ports.ts';
+import { roleOf } from './record-role.ts';
 import { compromises } from './revocation.ts';
 import { checkAttributeText } from './subject-rules.ts';
 import { keyAlgorithmOfSpki } from './x509/algorithm.ts';
@@ -135,7 +136,7 @@ export const signSubordinate = async (planned: SubordinatePlan, by: Issuer, worl
 const checkKeyHistory = async ({ spkiHash }: SubordinatePlan, store: SubordinateWorld['store']): Promise<void> => {
   const ofKey = await store.findCertificates({ spkiHash });
   if (ofKey.some(({ revocationReason }) => revocationReason !== undefined && compromises.has(revocationReason))) throw new CaError('ERR_CA_KEY_REFUSED', 'the key was revoked as compromised; make another for the CA', { facts: { spkiHash } });
-  const other = ofKey.find(({ agent }) => !agent.startsWith('ca:'));
+  const other = ofKey.find((record) => roleOf(record) !== 'ca');
   if (other !== undefined) throw new CaError('ERR_CA_KEY_REUSED', `the key is that of ${JSON.stringify(other.agent)}; make another for the CA`, { facts: { spkiHash, agent: other.agent } });
 };
 

@@ -15,7 +15,8 @@ import type { AuditCode, AuditFinding } from './finding.ts';
 import { Fingerprints, fingerprintOf } from './fingerprints.ts';
 import { Issuers } from './issuers.ts';
 import { rulesBroken } from './profile-rules.ts';
-import { moment, roleOf, rowDifferences } from './row.ts';
+import { roleOf } from '../record-role.ts';
+import { moment, rowDifferences } from './row.ts';
 
 /** What the audit log says about one certificate. */
 export interface LoggedCertificate {

@@ -5,7 +5,7 @@ import { publicKeyOf } from '../x509/algorithm.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { equalBytes } from '../x509/der.ts';
-import { roleOf } from './row.ts';
+import { roleOf } from '../record-role.ts';
 
 export interface KnownIssuer {
   readonly certificate: Certificate;

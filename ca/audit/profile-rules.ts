@@ -7,7 +7,7 @@ import { createProfile, ocspProfile } from '../profile.ts';
 import type { Profile, ProfileKind } from '../profile.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { EXTENDED_KEY_USAGE } from '../x509/extension.ts';
-import { roleOf } from './row.ts';
+import { roleOf } from '../record-role.ts';
 
 export interface RuleFindings {
   /** Broken whatever the profile says. */

@@ -1,11 +1,9 @@
 /** One stored certificate against its own row: what the row says, and what the octets say. Pure. */
 import { isIP } from 'node:net';
 import type { CertificateRecord } from '../ports.ts';
+import { roleOf } from '../record-role.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { formatName, nameAttributes } from '../x509/name.ts';
-
-/** CAs and OCSP responders stand in the store under names no agent can have. */
-export const roleOf = ({ agent }: Pick<CertificateRecord, 'agent'>): 'ca' | 'ocsp' | 'endEntity' => (agent.startsWith('ca:') ? 'ca' : agent.startsWith('ocsp:') ? 'ocsp' : 'endEntity');
 
 /** What of the row is not what the certificate (or, where none is stored, what was to be signed) says. */
 export const rowDifferences = (record: CertificateRecord, certificate: Certificate, trustDomain: string): readonly string[] => {

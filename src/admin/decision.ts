@@ -1,4 +1,5 @@
 /** Whether somebody may do something to the authority. Pure; nothing is allowed that no entry of `admins` allows. */
+import { roleOf } from '../../ca/record-role.ts';
 import type { Principal } from '../identity/principal.ts';
 import { conditionsHold } from '../policy/conditions.ts';
 import { rolesFor } from './roles.ts';
@@ -52,7 +53,7 @@ export const decideAdmin = (bindings: readonly AdminBinding[], principal: Princi
     const [one] = covering;
     if (one === undefined) return { effect: 'deny', roles, reason: 'outsideScope' };
     const byAdmin = covering.find((binding) => binding.roles.includes('admin') && isUnbounded(binding));
-    if (byAdmin === undefined && isOwn(target)) return { effect: 'deny', roles, reason: 'ownCertificate' };
+    if (byAdmin === undefined && roleOf(target) !== 'endEntity') return { effect: 'deny', roles, reason: 'ownCertificate' };
     if (byAdmin === undefined && target.becomes !== undefined && adminRolesOf(bindings, target.becomes).length > 0) return { effect: 'deny', roles, reason: 'makesAdmin' };
     rule = (byAdmin ?? one).path;
   }
@@ -68,6 +69,3 @@ const covers = ({ profiles, organizationalUnits }: AdminBinding, target: AdminTa
   // Without any unit nothing says that it is theirs.
   return target.organizationalUnits.length > 0 && target.organizationalUnits.every((unit) => organizationalUnits.some((glob) => glob.matches(unit)));
 };
-
-/** Those of CAs and of OCSP responders: no agent has a name with a colon, and a server that is named by an IPv6 address has two at least. */
-const isOwn = ({ agent }: AdminTarget): boolean => /^(?:ca|ocsp):[^:]*$/.test(agent);
