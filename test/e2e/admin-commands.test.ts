@@ -2,7 +2,8 @@
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createSecureContext } from 'node:tls';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { encodePem } from '../../ca/x509/pem.ts';
 import { createGateway } from '../../src/app/create-gateway.ts';
 import type { RunningGateway } from '../../src/app/create-gateway.ts';
@@ -130,7 +131,13 @@ it('needs the identity of an admin beside the address', async () => {
 it('sends a request whose answer was lost once more, under the same key, and leaves nothing when that fails too', async () => {
   const keys: unknown[] = [];
   const profiles = { items: [], keyAlgorithm: 'p256' };
-  const lossy = createServer({ key: await text('port', 'keys', 'server.key.pem'), cert: await text('port', 'certs', 'server.cert.pem') }, (request, response) => {
+  // The gateway may be about to exchange its own certificate, which takes two files: until they are a pair again.
+  const identity = await vi.waitFor(async () => {
+    const pair = { key: await text('port', 'keys', 'server.key.pem'), cert: await text('port', 'certs', 'server.cert.pem') };
+    createSecureContext(pair);
+    return pair;
+  }, { timeout: 10_000 });
+  const lossy = createServer(identity, (request, response) => {
     if (request.method === 'GET') response.end(JSON.stringify(profiles));
     else {
       keys.push(request.headers['idempotency-key']);
